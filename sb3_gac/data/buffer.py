@@ -1,0 +1,387 @@
+"""Replay buffer that keeps whole trajectories."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_gac.data.space import scale_actions, unscale_actions
+from sb3_gac.data.table import RECORD, SampleBy, TrajectoryTable
+from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations
+from sb3_gac.type_aliases import TensorObs, TrajectoryBatch
+
+try:
+    import psutil  # type: ignore[import-untyped]
+except ImportError:
+    psutil = None
+
+_ARRAYS = ("observations", "actions", "rewards", "dones", "timeouts")
+
+
+class TrajectoryReplayBuffer(ReplayBuffer):
+    """
+    Replay buffer that knows which of its transitions form a trajectory, and samples trajectories.
+
+    The arrays are those of :class:`~stable_baselines3.common.buffers.ReplayBuffer` without ``next_observations``; a table
+    beside them says where each trajectory starts, how long it is and what it returned. A trajectory is *open* until
+    its episode ends, then *closed*; it is forgotten whole as soon as its first step is overwritten. A trajectory that has
+    filled its whole column without an end is closed there as truncated; what follows is another trajectory.
+    Only closed trajectories are sampled, or the open ones as far as they go while no other exists.
+
+    Memory is allocated when the first transition comes; a pickle holds only the rows in use.
+
+    :param buffer_size: Capacity in transitions, shared out evenly among the envs.
+    :param observation_space: Observation space; Dict spaces are supported.
+    :param action_space: Action space; Box actions are stored scaled to [-1, 1].
+    :param device: PyTorch device of the samples.
+    :param n_envs: Number of parallel envs, the columns of the arrays.
+    :param optimize_memory_usage: Accepted for compatibility: next observations are never stored.
+    :param handle_timeout_termination: Keep in ``timeouts`` which trajectories were truncated;
+        otherwise all of them count as terminated.
+    """
+
+    observations: Observations  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: th.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+    ) -> None:
+        # Not ReplayBuffer.__init__, which allocates at once and stores each observation twice
+        super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs=n_envs)
+        self.capacity = buffer_size
+        self.buffer_size = max(buffer_size // n_envs, 1)
+        self.optimize_memory_usage = optimize_memory_usage
+        self.handle_timeout_termination = handle_timeout_termination
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything and release the memory."""
+        super().reset()
+        # Rows written since the start, ``pos`` without the wrap-around
+        self._n_rows = 0
+        self._table = TrajectoryTable()
+        # Id of the open trajectory of each env, -1 where the next transition starts one
+        self._open = np.full(self.n_envs, -1, dtype=np.int64)
+        self._set_arrays(allocate=False)
+
+    @property
+    def n_trajectories(self) -> int:
+        """Number of closed trajectories."""
+        return len(self._table.closed)
+
+    @property
+    def n_transitions(self) -> int:
+        """Number of transitions in closed trajectories."""
+        return int(self.lengths.sum())
+
+    @property
+    def returns(self) -> Array:
+        """Undiscounted returns of the closed trajectories in env units, of shape ``(n_trajectories,)``, oldest first."""
+        return self._table.closed["episode_return"].copy()
+
+    @property
+    def lengths(self) -> Array:
+        """Numbers of steps of the closed trajectories, of shape ``(n_trajectories,)``, in the order of ``returns``."""
+        return self._table.closed["length"].copy()
+
+    def add(
+        self,
+        obs: Observations,
+        next_obs: Observations,
+        action: Array,
+        reward: Array,
+        done: Array,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """
+        Store one transition per env.
+
+        :param obs: Unnormalised observations, of shape ``(n_envs, *obs_shape)``, or a dict of such arrays.
+        :param next_obs: Not used.
+        :param action: Buffer actions, of shape ``(n_envs, action_dim)``; Box actions lie in [-1, 1].
+        :param reward: Rewards in env units, of shape ``(n_envs,)``.
+        :param done: Whether the episodes ended with this step, of shape ``(n_envs,)``.
+        :param infos: ``TimeLimit.truncated`` tells truncated episodes from terminated ones.
+        """
+        self._make_room(1)
+        reward, done = np.reshape(reward, self.n_envs), np.reshape(done, self.n_envs).astype(np.bool_)
+        self._write(self.pos, slice(None), obs, action, reward)
+        self.dones[self.pos] = done
+        if self.handle_timeout_termination:
+            timeouts = [info.get("TimeLimit.truncated", False) for info in infos]
+            self.timeouts[self.pos] = np.reshape(timeouts, self.n_envs)
+
+        starting = np.flatnonzero(self._open < 0)
+        if len(starting):
+            records = np.zeros(len(starting), dtype=RECORD)
+            records["column"], records["start"] = starting, self._n_rows
+            self._open[starting] = self._table.append(records)
+        lengths = self._table.step(self._open, reward)
+        self._advance(1)
+        self._cut(~done & (lengths == self.buffer_size))
+        self._close(done)
+
+    def add_trajectory(self, trajectory: Trajectory) -> None:
+        """
+        Store a whole trajectory; an open one before it is closed as truncated.
+
+        :param trajectory: In env units; its actions are scaled.
+        :raises ValueError: when the buffer has several envs or is too small for it.
+        """
+        n_steps = len(trajectory)
+        if self.n_envs != 1:
+            raise ValueError(f"whole trajectories need a buffer of one env, not {self.n_envs}: call set_n_envs(1) before")
+        if n_steps > self.buffer_size:
+            raise ValueError(f"a trajectory of {n_steps} steps does not fit a buffer of {self.buffer_size}")
+        self.close_open_trajectories()
+        self._make_room(n_steps)
+        rows = (self._n_rows + np.arange(n_steps)) % self.buffer_size
+        actions = scale_actions(self.action_space, trajectory.actions)
+        self._write(rows, 0, trajectory.observations, actions, trajectory.rewards)
+        self.dones[rows] = self.timeouts[rows] = 0.0
+        self.dones[rows[-1]] = 1.0
+        self.timeouts[rows[-1]] = self.handle_timeout_termination and not trajectory.terminated
+        record = (0, self._n_rows, n_steps, trajectory.total_return, True)
+        self._table.append(np.array([record], dtype=RECORD))
+        self._advance(n_steps)
+
+    def close_open_trajectories(self) -> None:
+        """Close the open trajectories as truncated: the envs were reset, or will not be stepped again."""
+        self._cut(self._open >= 0)
+
+    def set_n_envs(self, n_envs: int) -> None:
+        """
+        Rearrange the buffer for another number of envs; open trajectories are closed as truncated.
+
+        Trajectories move whole. Those that find no room in the new columns, the oldest first, are lost with a warning.
+
+        :param n_envs: The new number of parallel envs; the capacity in transitions stays.
+        """
+        self.close_open_trajectories()
+        if n_envs == self.n_envs:
+            return
+        sources = self._table.closed
+        old_rows = [self._rows(source) for source in sources]
+        old_arrays = {name: getattr(self, name) for name in _ARRAYS}
+        self.n_envs, self.buffer_size = n_envs, max(self.capacity // n_envs, 1)
+        self.reset()
+
+        columns, starts = _pack(sources["length"], n_envs, self.buffer_size)
+        if len(lost := np.flatnonzero(columns < 0)):
+            warnings.warn(f"{len(lost)} of {len(sources)} trajectories do not fit a buffer of {n_envs} envs", stacklevel=2)
+        kept = np.flatnonzero(columns >= 0)
+        if len(kept) == 0:
+            return
+        self._set_arrays(allocate=True)
+        records = sources.copy()
+        records["column"], records["start"] = columns, starts
+        for index in kept:
+            rows = self._rows(records[index])
+            for name, old in old_arrays.items():
+                _copy(getattr(self, name), rows, columns[index], old, old_rows[index], sources["column"][index])
+        records = records[kept]
+        self._table.append(records[np.argsort(records["start"], kind="stable")])
+        self._advance(int((records["start"] + records["length"]).max()))
+
+    def trajectories(self) -> list[Trajectory]:
+        """Copies of the closed trajectories in env units, oldest first."""
+        return [self._trajectory(record) for record in self._table.closed]
+
+    def sample(  # type: ignore[override]
+        self,
+        batch_size: int,
+        n_steps: int = 64,
+        env: VecNormalize | None = None,
+        best_ratio: float = 0.0,
+        best_fraction: float = 0.1,
+        by: SampleBy = "uniform",
+    ) -> TrajectoryBatch:
+        """
+        Draw trajectories with replacement, and steps of each with replacement.
+
+        :param batch_size: Number of trajectories.
+        :param n_steps: Number of steps drawn uniformly from each of them.
+        :param env: Normalises the observations; returns stay in env units.
+        :param best_ratio: Share of the batch that is drawn uniformly from the best trajectories.
+        :param best_fraction: The best trajectories are the fewest with the highest returns that together hold
+            this fraction of all transitions.
+        :param by: How the rest is drawn: ``"uniform"`` over trajectories, by ``"length"`` (uniform over transitions)
+            or by ``"return"`` (in proportion to the rank of the return, 1 for the worst).
+        :raises RuntimeError: when the buffer is empty.
+        """
+        self._check_not_empty()
+        n_best = round(best_ratio * batch_size)
+        records = self._table.draw(batch_size - n_best, by)
+        if n_best > 0:
+            records = np.concatenate([self._table.draw_best(n_best, best_fraction), records])
+        return self._batch(records, n_steps, env)
+
+    def best(self, n_trajectories: int, n_steps: int = 64, env: VecNormalize | None = None) -> TrajectoryBatch:
+        """
+        The trajectories with the highest returns, best first, and steps drawn from each with replacement.
+
+        :param n_trajectories: Number of trajectories; they are repeated when the buffer holds fewer.
+        :param n_steps: Number of steps drawn uniformly from each of them.
+        :param env: Normalises the observations; returns stay in env units.
+        :raises RuntimeError: when the buffer is empty.
+        """
+        self._check_not_empty()
+        return self._batch(self._table.best(n_trajectories), n_steps, env)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in _ARRAYS:
+            state[name] = map_observations(lambda array: array[: self.size()], state[name])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        used = {name: state[name] for name in _ARRAYS}
+        self._set_arrays(allocate=self.size() > 0)
+        if self.size() > 0:
+            for name, array in used.items():
+                _copy(getattr(self, name), slice(self.size()), slice(None), array, slice(None), slice(None))
+
+    def _set_arrays(self, allocate: bool) -> None:
+        """Arrays full of zeros; unless allocated they take no memory and cannot be written."""
+
+        def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+            shape = (self.buffer_size, self.n_envs, *shape)
+            return np.zeros(shape, dtype) if allocate else np.broadcast_to(np.zeros((), dtype), shape)
+
+        space = self.observation_space
+        if isinstance(space, spaces.Dict):
+            assert isinstance(self.obs_shape, dict)
+            self.observations = {key: zeros(shape, space[key].dtype) for key, shape in self.obs_shape.items()}
+        else:
+            self.observations = zeros(self.obs_shape, space.dtype)
+        is_box = isinstance(self.action_space, spaces.Box)
+        self.actions = zeros((self.action_dim,), np.float32 if is_box else self.action_space.dtype)
+        self.rewards, self.dones, self.timeouts = zeros((), np.float32), zeros((), np.float32), zeros((), np.float32)
+
+    def _make_room(self, n_rows: int) -> None:
+        """Allocate before the first row; forget the trajectories that the next rows overwrite."""
+        if self._n_rows == 0:
+            self._set_arrays(allocate=True)
+            self._warn_if_too_large()
+        self._table.evict(self._n_rows + n_rows - self.buffer_size)
+
+    def _warn_if_too_large(self) -> None:
+        arrays = self.observations.values() if isinstance(self.observations, dict) else [self.observations]
+        needed = sum(array.nbytes for array in [*arrays, self.actions, self.rewards, self.dones, self.timeouts])
+        if psutil is not None and needed > (available := psutil.virtual_memory().available):
+            warnings.warn(
+                "This system does not have apparently enough memory to store the complete "
+                f"replay buffer {needed / 1e9:.2f}GB > {available / 1e9:.2f}GB",
+                stacklevel=4,
+            )
+
+    def _write(self, rows: Any, columns: Any, observations: Observations, actions: Array, rewards: Array) -> None:
+        """Assign arrays of shape ``(n, ...)`` to n rows of one column, or to one row of the n columns."""
+        n = len(rewards)
+        if isinstance(self.observations, dict):
+            assert isinstance(observations, dict) and isinstance(self.obs_shape, dict)
+            for key, array in self.observations.items():
+                array[rows, columns] = np.reshape(observations[key], (n, *self.obs_shape[key]))
+        else:
+            self.observations[rows, columns] = np.reshape(observations, (n, *self.obs_shape))  # type: ignore[arg-type]
+        self.actions[rows, columns] = np.reshape(actions, (n, self.action_dim))
+        self.rewards[rows, columns] = rewards
+
+    def _advance(self, n_rows: int) -> None:
+        self._n_rows += n_rows
+        self.pos = self._n_rows % self.buffer_size
+        self.full = self._n_rows >= self.buffer_size
+
+    def _close(self, columns: Array) -> None:
+        """The open trajectories of these columns end with the row before ``pos``."""
+        self._table.close(self._open[columns])
+        self._open[columns] = -1
+
+    def _cut(self, columns: Array) -> None:
+        """Close open trajectories that no ``done`` has ended."""
+        if columns.any():
+            self.dones[self.pos - 1, columns] = 1.0
+            self.timeouts[self.pos - 1, columns] = float(self.handle_timeout_termination)
+            self._close(columns)
+
+    def _rows(self, record: Array) -> Array:
+        start, length = int(record["start"]), int(record["length"])
+        return np.arange(start, start + length) % self.buffer_size
+
+    def _trajectory(self, record: Array) -> Trajectory:
+        rows, column = self._rows(record), record["column"]
+        terminated = not self.timeouts[rows[-1], column]
+        return Trajectory(
+            observations=map_observations(lambda array: array[rows, column], self.observations),
+            actions=unscale_actions(self.action_space, self.actions[rows, column]),
+            rewards=self.rewards[rows, column],
+            terminated=terminated,
+            truncated=not terminated,
+        )
+
+    def _check_not_empty(self) -> None:
+        if len(self._table) == 0:
+            raise RuntimeError("Unable to sample from an empty buffer: add a transition or a trajectory before.")
+
+    def _batch(self, records: Array, n_steps: int, env: VecNormalize | None) -> TrajectoryBatch:
+        starts, lengths, columns = (records[field].copy() for field in ("start", "length", "column"))
+        steps = (np.random.rand(len(records), n_steps) * lengths[:, None]).astype(np.int64)
+        rows = (starts[:, None] + steps) % self.buffer_size  # (batch_size, n_steps)
+        actions = self.actions[rows, columns[:, None]]
+        return TrajectoryBatch(
+            observations=self._tensor_obs(rows, columns[:, None], env),
+            actions=self.to_torch(actions.astype(np.float32, copy=False), copy=False),
+            first_observations=self._tensor_obs(starts % self.buffer_size, columns, env),
+            returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
+            lengths=self.to_torch(lengths, copy=False),
+        )
+
+    def _tensor_obs(self, rows: Array, columns: Array, env: VecNormalize | None) -> TensorObs:
+        # Fancy indexing has copied the rows already
+        observations = self._normalize_obs(map_observations(lambda array: array[rows, columns], self.observations), env)
+        if isinstance(observations, dict):
+            return {key: self.to_torch(array, copy=False) for key, array in observations.items()}
+        return self.to_torch(observations, copy=False)
+
+
+def _copy(target: Observations, rows: Any, column: Any, source: Observations, source_rows: Any, source_column: Any) -> None:
+    """Copy rows of a column of an array, or of each array of a dict."""
+    if isinstance(target, dict) and isinstance(source, dict):
+        for key, array in target.items():
+            array[rows, column] = source[key][source_rows, source_column]
+    elif not isinstance(target, dict) and not isinstance(source, dict):
+        target[rows, column] = source[source_rows, source_column]
+
+
+def _pack(lengths: Array, n_columns: int, column_size: int) -> tuple[Array, Array]:
+    """
+    Share trajectories out among columns: first the newest that fit in total, the longest first, then older ones.
+
+    :param lengths: Their lengths, oldest first.
+    :return: Column (-1 where there is no room) and first row of each; within a column the oldest comes first.
+    """
+    newest = np.cumsum(lengths[::-1])[::-1] <= n_columns * column_size
+    longest_first = np.argsort(-lengths, kind="stable")
+    order = [*longest_first[newest[longest_first]], *np.flatnonzero(~newest)[::-1]]
+    columns, starts = np.full(len(lengths), -1), np.zeros(len(lengths), dtype=np.int64)
+    used = np.zeros(n_columns, dtype=np.int64)
+    for index in order:
+        emptiest = np.argmin(used)
+        if used[emptiest] + lengths[index] <= column_size:
+            columns[index] = emptiest
+            used[emptiest] += lengths[index]
+    for column in range(n_columns):
+        inside = np.flatnonzero(columns == column)
+        starts[inside] = np.cumsum(lengths[inside]) - lengths[inside]
+    return columns, starts

@@ -1,0 +1,143 @@
+"""Do trajectories fit the spaces of an env, and how do env actions become buffer actions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sb3_gac.data.trajectory import Array, Observations, Trajectory, error_context
+
+# Share of the range of an action by which rounding may carry it over a bound
+_ROUNDING = 1e-5
+
+
+def scale_actions(action_space: spaces.Space[Any], actions: Array) -> Array:
+    """
+    Buffer actions for actions in env units: Box actions are scaled to float32 in [-1, 1], others are left alone.
+
+    :param action_space: Action space of the env.
+    :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
+    """
+    if not isinstance(action_space, spaces.Box):
+        return actions
+    low, high = action_space.low.astype(np.float64), action_space.high.astype(np.float64)
+    return np.clip(2.0 * (actions - low) / (high - low) - 1.0, -1.0, 1.0).astype(np.float32)
+
+
+def unscale_actions(action_space: spaces.Space[Any], buffer_actions: Array) -> Array:
+    """
+    Actions in env units for the rows of a buffer, the inverse of :func:`scale_actions`.
+
+    :param action_space: Action space of the env.
+    :param buffer_actions: Rows of a replay buffer, of shape ``(n_steps, action_dim)``.
+    :return: Actions of shape ``(n_steps, *action_shape)``.
+    """
+    actions = buffer_actions.reshape(len(buffer_actions), *(action_space.shape or ()))
+    if not isinstance(action_space, spaces.Box):
+        return actions.astype(action_space.dtype)
+    low, high = action_space.low.astype(np.float64), action_space.high.astype(np.float64)
+    return (low + 0.5 * (actions.astype(np.float64) + 1.0) * (high - low)).astype(action_space.dtype)
+
+
+def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    """
+    Spaces that fit arrays of which nothing else is known.
+
+    Floats make unbounded boxes of observations and actions in [-1, 1]; uint8 observations are images;
+    integer actions are Discrete.
+
+    :param observations: Observations of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
+    :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
+    :return: Observation space and action space.
+    """
+
+    def box(array: Array) -> spaces.Box:
+        if array.dtype == np.uint8:
+            return spaces.Box(0, 255, array.shape[1:], np.uint8)
+        return spaces.Box(-np.inf, np.inf, array.shape[1:], array.dtype if array.dtype.kind == "f" else np.float32)
+
+    observation_space: spaces.Space[Any]
+    if isinstance(observations, dict):
+        observation_space = spaces.Dict({key: box(array) for key, array in observations.items()})
+    else:
+        observation_space = box(observations)
+    if actions.dtype.kind in "iu" and actions[0].size == 1:
+        return observation_space, spaces.Discrete(int(actions.max()) + 1)
+    return observation_space, spaces.Box(-1.0, 1.0, actions.shape[1:], np.float32)
+
+
+def check_spaces(
+    trajectories: Sequence[Trajectory], observation_space: spaces.Space[Any], action_space: spaces.Space[Any], source: str = ""
+) -> None:
+    """
+    Refuse trajectories that did not come from an env with these spaces.
+
+    Observations may leave the bounds of a Box, as those of many envs do; actions may not.
+
+    :param trajectories: The trajectories, in env units.
+    :param observation_space: Observation space of the env.
+    :param action_space: Action space of the env.
+    :param source: Name of the data set, for the message.
+    :raises ValueError: naming the source, the trajectory and the step, when keys, shapes, dtypes, Discrete values
+        or actions do not fit, or when there is no trajectory at all.
+    """
+    with error_context(source):
+        if not trajectories:
+            raise ValueError("no trajectory")
+        if isinstance(action_space, spaces.Box) and not (
+            np.isfinite([action_space.low, action_space.high]).all() and (action_space.low < action_space.high).all()
+        ):
+            raise ValueError(f"the action space {action_space} must have finite bounds, the lower below the upper")
+        for index, trajectory in enumerate(trajectories):
+            with error_context(f"trajectory {index}"):
+                _check_observations(trajectory.observations, observation_space)
+                _check_array("actions", trajectory.actions, action_space)
+                _check_action_bounds(trajectory.actions, action_space)
+
+
+def _check_observations(observations: Observations, space: spaces.Space[Any]) -> None:
+    if not isinstance(space, spaces.Dict):
+        if isinstance(observations, dict):
+            raise ValueError(f"observations are a dict with keys {sorted(observations)}, the space is {space}")
+        _check_array("observations", observations, space)
+        return
+    if not isinstance(observations, dict) or observations.keys() != space.spaces.keys():
+        found = f"a dict with keys {sorted(observations)}" if isinstance(observations, dict) else "an array"
+        raise ValueError(f"observations are {found}, the space is a dict with keys {sorted(space.spaces)}")
+    for key, subspace in space.spaces.items():
+        _check_array(f"observations[{key!r}]", observations[key], subspace)
+
+
+def _check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
+    shape = array.shape[1:]
+    if isinstance(space, spaces.Box):
+        fits = shape == space.shape and np.can_cast(array.dtype, space.dtype, casting="same_kind")
+    elif isinstance(space, spaces.Discrete):
+        fits = shape in [(), (1,)] and array.dtype.kind in "iu"
+    elif isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        fits = shape == space.shape and array.dtype.kind in "biu"
+    else:
+        raise ValueError(f"{name} of a space that is not supported: {space}")
+    if not fits:
+        raise ValueError(f"{name} of shape {shape} and dtype {array.dtype} do not fit the space {space}")
+
+    if isinstance(space, spaces.Discrete):
+        _check_range(name, array, space.start, space.start + space.n - 1)
+    elif isinstance(space, spaces.MultiDiscrete):
+        _check_range(name, array, space.start, space.start + space.nvec - 1)
+    elif isinstance(space, spaces.MultiBinary):
+        _check_range(name, array, 0, 1)
+
+
+def _check_action_bounds(actions: Array, space: spaces.Space[Any]) -> None:
+    if isinstance(space, spaces.Box):
+        slack = _ROUNDING * (space.high.astype(np.float64) - space.low)
+        _check_range("actions", actions, space.low - slack, space.high + slack)
+
+
+def _check_range(name: str, array: Array, low: Array | int | np.integer, high: Array | int | np.integer) -> None:
+    inside = (array >= low) & (array <= high)
+    if not inside.all():
+        step = int(np.argmin(inside.reshape(len(array), -1).all(axis=1)))
+        raise ValueError(f"{name} at step {step} are out of bounds: {array[step]}, bounds are {low} and {high}")

@@ -1,0 +1,179 @@
+"""Which trajectories a ring buffer holds, and which of them to look at."""
+
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from sb3_gac.data.trajectory import Array
+
+SampleBy: TypeAlias = Literal["uniform", "length", "return"]
+
+# ``start`` counts the rows written since the buffer was made: it never wraps around
+RECORD = np.dtype(
+    [
+        ("column", np.int32),
+        ("start", np.int64),
+        ("length", np.int64),
+        ("episode_return", np.float64),
+        ("closed", np.bool_),
+    ]
+)
+
+
+class TrajectoryTable:
+    """
+    One record per trajectory of a ring buffer, in the order of their first steps.
+
+    All columns of the buffer move in lockstep, so trajectories are overwritten in the order in which they started:
+    to evict is to move the head of the table. A trajectory keeps its id for life.
+    """
+
+    def __init__(self) -> None:
+        self._records = np.zeros(64, dtype=RECORD)
+        # Ids of the first record of the array, of the oldest trajectory alive and of the next to come
+        self._offset = self._head = self._tail = 0
+        self._n_closed = 0
+        self._cache: dict[str, Array] = {}
+
+    def __len__(self) -> int:
+        return self._tail - self._head
+
+    @property
+    def alive(self) -> Array:
+        """Records of all trajectories, open ones included; a view."""
+        return self._records[self._head - self._offset : self._tail - self._offset]
+
+    @property
+    def closed(self) -> Array:
+        """Records of the closed trajectories."""
+        return self.selectable if self._n_closed else self.alive[:0]
+
+    @property
+    def selectable(self) -> Array:
+        """Records of the closed trajectories or, as long as there is none, of the open ones so far."""
+        if "selectable" not in self._cache:
+            alive = self.alive
+            self._cache["selectable"] = alive[alive["closed"]] if self._n_closed else alive.copy()
+        return self._cache["selectable"]
+
+    def append(self, records: Array) -> Array:
+        """
+        Enter trajectories that start no earlier than those already there.
+
+        :param records: Their records, in the order of ``start``.
+        :return: Their ids.
+        """
+        if self._tail - self._offset + len(records) > len(self._records):
+            alive = self.alive
+            self._records = np.concatenate([alive, np.zeros(max(64, len(alive) + len(records)), dtype=RECORD)])
+            self._offset = self._head
+        ids = self._tail + np.arange(len(records))
+        self._records[ids - self._offset] = records
+        self._tail += len(records)
+        self._n_closed += int(records["closed"].sum())
+        self._cache.clear()
+        return ids
+
+    def step(self, ids: Array, rewards: Array) -> Array:
+        """
+        Add one step to open trajectories.
+
+        :param ids: Their ids, each once.
+        :param rewards: Rewards of the step, of the same shape.
+        :return: Their lengths.
+        """
+        indices = ids - self._offset
+        self._records["length"][indices] += 1
+        self._records["episode_return"][indices] += rewards
+        if not self._n_closed:
+            self._cache.clear()
+        lengths: Array = self._records["length"][indices]
+        return lengths
+
+    def close(self, ids: Array) -> None:
+        """
+        Trajectories have ended.
+
+        :param ids: Their ids, each once; they were open.
+        """
+        if len(ids):
+            self._records["closed"][ids - self._offset] = True
+            self._n_closed += len(ids)
+            self._cache.clear()
+
+    def evict(self, start: int) -> None:
+        """
+        Forget the trajectories that started earlier, all of them closed.
+
+        :param start: Rows below it are about to be overwritten.
+        """
+        if len(self) and self._records["start"][self._head - self._offset] < start:
+            n_evicted = int(np.searchsorted(self.alive["start"], start))
+            self._head += n_evicted
+            self._n_closed -= n_evicted
+            self._cache.clear()
+
+    def draw(self, n_trajectories: int, by: SampleBy) -> Array:
+        """
+        Draw selectable trajectories with replacement.
+
+        :param n_trajectories: How many.
+        :param by: ``"uniform"``; ``"length"`` in proportion to their lengths, so that every transition counts the same;
+            ``"return"`` in proportion to the rank of their returns, from 1 for the worst to n for the best,
+            equal returns sharing their mean rank.
+        :return: Their records.
+        """
+        if by not in get_args(SampleBy):
+            raise ValueError(f"by must be one of {get_args(SampleBy)}, not {by!r}")
+        if by == "uniform":
+            return self._take(np.random.randint(0, len(self.selectable), size=n_trajectories))
+        if by not in self._cache:
+            self._cache[by] = np.cumsum(self._ranks() if by == "return" else self.selectable["length"])
+        cumulative = self._cache[by]
+        return self._take(np.searchsorted(cumulative, np.random.rand(n_trajectories) * cumulative[-1], side="right"))
+
+    def draw_best(self, n_trajectories: int, fraction: float) -> Array:
+        """
+        Draw with replacement, uniformly, from the fewest best trajectories that hold a fraction of all transitions.
+
+        :param n_trajectories: How many.
+        :param fraction: Share of the transitions in (0, 1] that the best trajectories hold together at least.
+        :return: Their records.
+        """
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(f"the fraction of best transitions must be in (0, 1], not {fraction}")
+        n_steps = self._ranking["n_steps"]
+        n_best = min(int(np.searchsorted(n_steps, fraction * n_steps[-1])) + 1, len(n_steps))
+        return self._take(self._ranking["index"][np.random.randint(0, n_best, size=n_trajectories)])
+
+    def best(self, n_trajectories: int) -> Array:
+        """
+        The trajectories with the highest returns, older ones first where returns are equal.
+
+        :param n_trajectories: How many; they are repeated when fewer exist.
+        :return: Their records, the best first.
+        """
+        order = self._ranking["index"]
+        return self._take(order[np.arange(n_trajectories) % len(order)])
+
+    def _take(self, indices: Array) -> Array:
+        records: Array = self.selectable[indices]
+        return records
+
+    @property
+    def _ranking(self) -> Array:
+        """Indices of the selectable trajectories, the best first, and how many steps they hold up to each."""
+        if "ranking" not in self._cache:
+            order = np.argsort(-self.selectable["episode_return"], kind="stable")
+            ranking = np.zeros(len(order), dtype=[("index", np.int64), ("n_steps", np.int64)])
+            ranking["index"] = order
+            ranking["n_steps"] = np.cumsum(self.selectable["length"][order])
+            self._cache["ranking"] = ranking
+        return self._cache["ranking"]
+
+    def _ranks(self) -> Array:
+        returns = self.selectable["episode_return"]
+        ordered = np.sort(returns)
+        n_below, n_up_to = (np.searchsorted(ordered, returns, side=side) for side in ("left", "right"))
+        ranks: Array = 0.5 * (n_below + n_up_to + 1)
+        return ranks

@@ -1,0 +1,162 @@
+"""One episode of experience, checked when it is made so that nobody downstream checks again."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Observations: TypeAlias = Array | dict[str, Array]
+
+
+def map_observations(function: Callable[[Array], Array], observations: Observations) -> Observations:
+    """
+    Apply a function to an array of observations, or to each array of a dict of them.
+
+    :param function: What to do with one array.
+    :param observations: An array, or a dict of arrays for Dict spaces.
+    """
+    if isinstance(observations, dict):
+        return {key: function(value) for key, value in observations.items()}
+    return function(observations)
+
+
+def observation_items(observations: Observations) -> list[tuple[str, Array]]:
+    """
+    Arrays of observations beside the names that error messages give them.
+
+    :param observations: An array, or a dict of arrays for Dict spaces.
+    """
+    if isinstance(observations, dict):
+        return [(f"observations[{key!r}]", value) for key, value in observations.items()]
+    return [("observations", observations)]
+
+
+@contextmanager
+def error_context(where: str) -> Iterator[None]:
+    """
+    Say where bad data was met: prefix the message of every ValueError raised inside.
+
+    :param where: Name of the data set, the file or the trajectory; nothing is added when it is empty.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """
+    An episode from reset to end, or the segment of one that was cut, in env units.
+
+    The observation that follows the last action is not part of it: it is never acted upon.
+
+    :param observations: What the env returned before each action, of shape ``(n_steps, *obs_shape)``;
+        a dict of such arrays for Dict spaces.
+    :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
+    :param rewards: Rewards in env units, of shape ``(n_steps,)``.
+    :param terminated: Whether the episode ended in a terminal state.
+    :param truncated: Whether it was stopped from outside: time limit, reset, end of the recording.
+    :raises ValueError: when it is empty, did not end, has fields of different lengths or shapes that make no sense,
+        or holds anything but finite numbers; the message names the field and the step.
+    """
+
+    observations: Observations
+    actions: Array
+    rewards: Array
+    terminated: bool
+    truncated: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "observations", map_observations(_read_only, self.observations))
+        object.__setattr__(self, "actions", _read_only(self.actions))
+        object.__setattr__(self, "rewards", _read_only(self.rewards))
+        object.__setattr__(self, "terminated", bool(self.terminated))
+        object.__setattr__(self, "truncated", bool(self.truncated))
+
+        if self.rewards.ndim != 1:
+            raise ValueError(f"rewards must have shape (n_steps,), not {self.rewards.shape}")
+        if len(self) == 0:
+            raise ValueError("a trajectory has at least one step")
+        if isinstance(self.observations, dict) and not self.observations:
+            raise ValueError("observations are an empty dict")
+        for name, array in [*observation_items(self.observations), ("actions", self.actions), ("rewards", self.rewards)]:
+            if array.shape[:1] != (len(self),):
+                raise ValueError(f"{name} of shape {array.shape} beside {len(self)} rewards: one row per step is needed")
+            _check_finite(name, array)
+        if not (self.terminated or self.truncated):
+            raise ValueError("neither terminated nor truncated: a trajectory that was cut counts as truncated")
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    @cached_property
+    def total_return(self) -> float:
+        """Undiscounted sum of the rewards, exact to the last bit whatever their order."""
+        return math.fsum(self.rewards.tolist())
+
+    def return_only(self) -> "Trajectory":
+        """
+        The same trajectory as someone sees it who is told the return at the end and no reward before.
+        """
+        rewards = np.zeros(len(self), dtype=np.float64)
+        rewards[-1] = self.total_return
+        return replace(self, rewards=rewards)
+
+
+def split_trajectories(
+    observations: Observations, actions: Array, rewards: Array, terminated: Array, truncated: Array
+) -> list[Trajectory]:
+    """
+    Cut a flat recording after each step where an episode ended; an unfinished last one counts as truncated.
+
+    :param observations: Observations of all steps in order, of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
+    :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
+    :param rewards: Rewards, of shape ``(n_steps,)``.
+    :param terminated: Steps after which the env was in a terminal state, booleans of shape ``(n_steps,)``.
+    :param truncated: Steps after which the episode was cut, booleans of shape ``(n_steps,)``.
+    :return: The trajectories in order; they are views on the arrays.
+    :raises ValueError: naming the trajectory, when one of them is not valid.
+    """
+    n_steps = len(rewards)
+    ends = np.flatnonzero(terminated | truncated) + 1
+    if n_steps and (len(ends) == 0 or ends[-1] != n_steps):
+        ends = np.append(ends, n_steps)
+    trajectories = []
+    for index, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        steps = slice(int(start), int(end))
+        with error_context(f"trajectory {index}"):
+            trajectories.append(
+                Trajectory(
+                    observations=_take(observations, steps),
+                    actions=actions[steps],
+                    rewards=rewards[steps],
+                    terminated=bool(terminated[end - 1]),
+                    truncated=bool(truncated[end - 1]) or not terminated[end - 1],
+                )
+            )
+    return trajectories
+
+
+def _take(observations: Observations, steps: slice) -> Observations:
+    return map_observations(lambda array: array[steps], observations)
+
+
+def _read_only(array: Array) -> Array:
+    """A view that cannot be written through: what was checked stays as it was."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def _check_finite(name: str, array: Array) -> None:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} have dtype {array.dtype}, numbers are needed")
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        step = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
+        raise ValueError(f"{name} at step {step} are not finite: {array[step]}")
