@@ -1,6 +1,21 @@
 """What the model is learnt from: trajectories, where they come from and where they are kept."""
 
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
+from sb3_gac.data.d4rl import load_d4rl
+from sb3_gac.data.dataset import OfflineDataset, load_dataset
+from sb3_gac.data.minari import load_minari
+from sb3_gac.data.rollout import buffer_trajectories, rollout_trajectories
+from sb3_gac.data.space import check_spaces
 from sb3_gac.data.trajectory import Trajectory
 
-__all__ = ["Trajectory", "TrajectoryReplayBuffer"]
+__all__ = [
+    "OfflineDataset",
+    "Trajectory",
+    "TrajectoryReplayBuffer",
+    "buffer_trajectories",
+    "check_spaces",
+    "load_d4rl",
+    "load_dataset",
+    "load_minari",
+    "rollout_trajectories",
+]

@@ -10,7 +10,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac.data.space import scale_actions, unscale_actions
-from sb3_gac.data.table import RECORD, SampleBy, TrajectoryTable
+from sb3_gac.data.table import RECORD, SampleBy, TrajectoryTable, pack
 from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations
 from sb3_gac.type_aliases import TensorObs, TrajectoryBatch
 
@@ -176,7 +176,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self.n_envs, self.buffer_size = n_envs, max(self.capacity // n_envs, 1)
         self.reset()
 
-        columns, starts = _pack(sources["length"], n_envs, self.buffer_size)
+        columns, starts = pack(sources["length"], n_envs, self.buffer_size)
         if len(lost := np.flatnonzero(columns < 0)):
             warnings.warn(f"{len(lost)} of {len(sources)} trajectories do not fit a buffer of {n_envs} envs", stacklevel=2)
         kept = np.flatnonzero(columns >= 0)
@@ -195,7 +195,21 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def trajectories(self) -> list[Trajectory]:
         """Copies of the closed trajectories in env units, oldest first."""
-        return [self._trajectory(record) for record in self._table.closed]
+        trajectories = []
+        for record in self._table.closed:
+            rows, column = self._rows(record), record["column"]
+            indices = rows * self.n_envs + column
+            terminated = not self.timeouts[rows[-1], column]
+            trajectories.append(
+                Trajectory(
+                    observations=self._take_observations(indices),
+                    actions=unscale_actions(self.action_space, _take(self.actions, indices)),
+                    rewards=self.rewards[rows, column],
+                    terminated=terminated,
+                    truncated=not terminated,
+                )
+            )
+        return trajectories
 
     def sample(  # type: ignore[override]
         self,
@@ -219,7 +233,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             or by ``"return"`` (in proportion to the rank of the return, 1 for the worst).
         :raises RuntimeError: when the buffer is empty.
         """
-        self._check_not_empty()
+        if not 0.0 <= best_ratio <= 1.0:
+            raise ValueError(f"best_ratio must be in [0, 1], not {best_ratio}")
         n_best = round(best_ratio * batch_size)
         records = self._table.draw(batch_size - n_best, by)
         if n_best > 0:
@@ -235,7 +250,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         :param env: Normalises the observations; returns stay in env units.
         :raises RuntimeError: when the buffer is empty.
         """
-        self._check_not_empty()
         return self._batch(self._table.best(n_trajectories), n_steps, env)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -246,11 +260,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        used = {name: state[name] for name in _ARRAYS}
         self._set_arrays(allocate=self.size() > 0)
         if self.size() > 0:
-            for name, array in used.items():
-                _copy(getattr(self, name), slice(self.size()), slice(None), array, slice(None), slice(None))
+            rows, columns = slice(self.size()), slice(None)
+            for name in _ARRAYS:
+                _copy(getattr(self, name), rows, columns, state[name], rows, columns)
 
     def _set_arrays(self, allocate: bool) -> None:
         """Arrays full of zeros; unless allocated they take no memory and cannot be written."""
@@ -319,20 +333,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         start, length = int(record["start"]), int(record["length"])
         return np.arange(start, start + length) % self.buffer_size
 
-    def _trajectory(self, record: Array) -> Trajectory:
-        rows, column = self._rows(record), record["column"]
-        terminated = not self.timeouts[rows[-1], column]
-        return Trajectory(
-            observations=map_observations(lambda array: array[rows, column], self.observations),
-            actions=unscale_actions(self.action_space, self.actions[rows, column]),
-            rewards=self.rewards[rows, column],
-            terminated=terminated,
-            truncated=not terminated,
-        )
-
-    def _check_not_empty(self) -> None:
-        if len(self._table) == 0:
-            raise RuntimeError("Unable to sample from an empty buffer: add a transition or a trajectory before.")
+    def _take_observations(self, indices: Array) -> Observations:
+        return map_observations(lambda array: _take(array, indices), self.observations)
 
     def _batch(self, records: Array, n_steps: int, env: VecNormalize | None) -> TrajectoryBatch:
         starts, lengths, columns = (records[field].copy() for field in ("start", "length", "column"))
@@ -350,7 +352,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         )
 
     def _tensor_obs(self, indices: Array, env: VecNormalize | None) -> TensorObs:
-        observations = self._normalize_obs(map_observations(lambda array: _take(array, indices), self.observations), env)
+        observations = self._normalize_obs(self._take_observations(indices), env)
         if isinstance(observations, dict):
             return {key: self.to_torch(array, copy=False) for key, array in observations.items()}
         return self.to_torch(observations, copy=False)
@@ -368,26 +370,3 @@ def _copy(target: Observations, rows: Any, column: Any, source: Observations, so
             array[rows, column] = source[key][source_rows, source_column]
     elif not isinstance(target, dict) and not isinstance(source, dict):
         target[rows, column] = source[source_rows, source_column]
-
-
-def _pack(lengths: Array, n_columns: int, column_size: int) -> tuple[Array, Array]:
-    """
-    Share trajectories out among columns: first the newest that fit in total, the longest first, then older ones.
-
-    :param lengths: Their lengths, oldest first.
-    :return: Column (-1 where there is no room) and first row of each; within a column the oldest comes first.
-    """
-    newest = np.cumsum(lengths[::-1])[::-1] <= n_columns * column_size
-    longest_first = np.argsort(-lengths, kind="stable")
-    order = [*longest_first[newest[longest_first]], *np.flatnonzero(~newest)[::-1]]
-    columns, starts = np.full(len(lengths), -1), np.zeros(len(lengths), dtype=np.int64)
-    used = np.zeros(n_columns, dtype=np.int64)
-    for index in order:
-        emptiest = np.argmin(used)
-        if used[emptiest] + lengths[index] <= column_size:
-            columns[index] = emptiest
-            used[emptiest] += lengths[index]
-    for column in range(n_columns):
-        inside = np.flatnonzero(columns == column)
-        starts[inside] = np.cumsum(lengths[inside]) - lengths[inside]
-    return columns, starts

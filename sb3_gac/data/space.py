@@ -1,6 +1,7 @@
 """Do trajectories fit the spaces of an env, and how do env actions become buffer actions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,24 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
     return observation_space, spaces.Box(-1.0, 1.0, actions.shape[1:], np.float32)
 
 
+def check_supported(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+    """
+    Refuse spaces that cannot be learnt from: nested or exotic ones, and Box actions without finite bounds.
+
+    :param observation_space: Observation space of the env.
+    :param action_space: Action space of the env.
+    :raises ValueError: naming the space.
+    """
+    parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
+    for space in [*parts, action_space]:
+        if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+            raise ValueError(f"the space {space} is not supported")
+    if isinstance(action_space, spaces.Box) and not (
+        np.isfinite([action_space.low, action_space.high]).all() and (action_space.low < action_space.high).all()
+    ):
+        raise ValueError(f"the action space {action_space} must have finite bounds, the lower below the upper")
+
+
 def check_spaces(
     trajectories: Sequence[Trajectory], observation_space: spaces.Space[Any], action_space: spaces.Space[Any], source: str = ""
 ) -> None:
@@ -83,17 +102,40 @@ def check_spaces(
         or actions do not fit, or when there is no trajectory at all.
     """
     with error_context(source):
+        check_supported(observation_space, action_space)
         if not trajectories:
             raise ValueError("no trajectory")
-        if isinstance(action_space, spaces.Box) and not (
-            np.isfinite([action_space.low, action_space.high]).all() and (action_space.low < action_space.high).all()
-        ):
-            raise ValueError(f"the action space {action_space} must have finite bounds, the lower below the upper")
         for index, trajectory in enumerate(trajectories):
             with error_context(f"trajectory {index}"):
                 _check_observations(trajectory.observations, observation_space)
                 _check_array("actions", trajectory.actions, action_space)
                 _check_action_bounds(trajectory.actions, action_space)
+
+
+def transpose_images(trajectories: list[Trajectory], observation_space: spaces.Space[Any]) -> list[Trajectory]:
+    """
+    Put the channels of images first where the space has them first, as the spaces of SB3 models do.
+
+    :param trajectories: The trajectories; those that need no change are returned as they are.
+    :param observation_space: Observation space of the model.
+    """
+
+    def transpose(array: Array, space: spaces.Space[Any] | None) -> Array:
+        if not (isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8):
+            return array
+        channels_last = (*space.shape[1:], space.shape[0])
+        return np.moveaxis(array, -1, 1) if array.shape[1:] == channels_last != space.shape else array
+
+    def convert(trajectory: Trajectory) -> Trajectory:
+        observations = trajectory.observations
+        if isinstance(observations, dict):
+            subspaces = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {}
+            return replace(trajectory, observations={k: transpose(v, subspaces.get(k)) for k, v in observations.items()})
+        return replace(trajectory, observations=transpose(observations, observation_space))
+
+    parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
+    has_images = any(len(space.shape or ()) == 3 for space in parts)
+    return [convert(trajectory) for trajectory in trajectories] if has_images else trajectories
 
 
 def _check_observations(observations: Observations, space: spaces.Space[Any]) -> None:
@@ -115,10 +157,8 @@ def _check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
         fits = shape == space.shape and np.can_cast(array.dtype, space.dtype, casting="same_kind")
     elif isinstance(space, spaces.Discrete):
         fits = shape in [(), (1,)] and array.dtype.kind in "iu"
-    elif isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
-        fits = shape == space.shape and array.dtype.kind in "biu"
     else:
-        raise ValueError(f"{name} of a space that is not supported: {space}")
+        fits = shape == space.shape and array.dtype.kind in "biu"
     if not fits:
         raise ValueError(f"{name} of shape {shape} and dtype {array.dtype} do not fit the space {space}")
 

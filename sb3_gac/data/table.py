@@ -50,7 +50,13 @@ class TrajectoryTable:
 
     @property
     def selectable(self) -> Array:
-        """Records of the closed trajectories or, as long as there is none, of the open ones so far."""
+        """
+        Records of the closed trajectories or, as long as there is none, of the open ones so far.
+
+        :raises RuntimeError: when there is none at all.
+        """
+        if len(self) == 0:
+            raise RuntimeError("Unable to sample from an empty buffer: add a transition or a trajectory before.")
         if "selectable" not in self._cache:
             alive = self.alive
             self._cache["selectable"] = alive[alive["closed"]] if self._n_closed else alive.copy()
@@ -177,3 +183,28 @@ class TrajectoryTable:
         n_below, n_up_to = (np.searchsorted(ordered, returns, side=side) for side in ("left", "right"))
         ranks: Array = 0.5 * (n_below + n_up_to + 1)
         return ranks
+
+
+def pack(lengths: Array, n_columns: int, column_size: int) -> tuple[Array, Array]:
+    """
+    Share trajectories out among columns: first the newest that fit in total, the longest first, then older ones.
+
+    :param lengths: Their lengths, oldest first.
+    :param n_columns: Number of columns.
+    :param column_size: Number of steps that fit one column.
+    :return: Column (-1 where there is no room) and first row of each; within a column the oldest comes first.
+    """
+    newest = np.cumsum(lengths[::-1])[::-1] <= n_columns * column_size
+    longest_first = np.argsort(-lengths, kind="stable")
+    order = [*longest_first[newest[longest_first]], *np.flatnonzero(~newest)[::-1]]
+    columns, starts = np.full(len(lengths), -1), np.zeros(len(lengths), dtype=np.int64)
+    used = np.zeros(n_columns, dtype=np.int64)
+    for index in order:
+        emptiest = np.argmin(used)
+        if used[emptiest] + lengths[index] <= column_size:
+            columns[index] = emptiest
+            used[emptiest] += lengths[index]
+    for column in range(n_columns):
+        inside = np.flatnonzero(columns == column)
+        starts[inside] = np.cumsum(lengths[inside]) - lengths[inside]
+    return columns, starts

@@ -143,6 +143,21 @@ def split_trajectories(
     return trajectories
 
 
+def discontinuities(observations: Observations, next_observations: Observations) -> Array:
+    """
+    Steps whose next observation is not the observation of the following row: the env was reset in between.
+
+    :param observations: Observations of all steps in order, of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
+    :param next_observations: What each step led to, of the same shape.
+    :return: Booleans of shape ``(n_steps,)``; nothing can be told of the last step, which is False.
+    """
+    jumps = np.zeros(len(next(iter(dict(observation_items(observations)).values()))), dtype=np.bool_)
+    following = dict(observation_items(next_observations))
+    for name, array in observation_items(observations):
+        jumps[:-1] |= (array[1:] != following[name][:-1]).reshape(len(jumps) - 1, -1).any(axis=1)
+    return jumps
+
+
 def _take(observations: Observations, steps: slice) -> Observations:
     return map_observations(lambda array: array[steps], observations)
 
