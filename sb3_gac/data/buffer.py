@@ -163,7 +163,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """
         Rearrange the buffer for another number of envs; open trajectories are closed as truncated.
 
-        Trajectories move whole. Those that find no room in the new columns, the oldest first, are lost with a warning.
+        Trajectories move whole. Those that find no room in the new columns are lost with a warning, old ones before new.
 
         :param n_envs: The new number of parallel envs; the capacity in transitions stays.
         """

@@ -195,7 +195,8 @@ def pack(lengths: Array, n_columns: int, column_size: int) -> tuple[Array, Array
     :return: Column (-1 where there is no room) and first row of each; within a column the oldest comes first.
     """
     newest = np.cumsum(lengths[::-1])[::-1] <= n_columns * column_size
-    longest_first = np.argsort(-lengths, kind="stable")
+    # Of two that are as long the newer one
+    longest_first = np.lexsort((-np.arange(len(lengths)), -lengths))
     order = [*longest_first[newest[longest_first]], *np.flatnonzero(~newest)[::-1]]
     columns, starts = np.full(len(lengths), -1), np.zeros(len(lengths), dtype=np.int64)
     used = np.zeros(n_columns, dtype=np.int64)
