@@ -128,7 +128,8 @@ def split_trajectories(
     if n_steps and (len(ends) == 0 or ends[-1] != n_steps):
         ends = np.append(ends, n_steps)
     trajectories = []
-    for index, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+    starts = np.append(0, ends)[: len(ends)]
+    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
         steps = slice(int(start), int(end))
         with error_context(f"trajectory {index}"):
             trajectories.append(
@@ -151,11 +152,9 @@ def discontinuities(observations: Observations, next_observations: Observations)
     :param next_observations: What each step led to, of the same shape.
     :return: Booleans of shape ``(n_steps,)``; nothing can be told of the last step, which is False.
     """
-    jumps = np.zeros(len(next(iter(dict(observation_items(observations)).values()))), dtype=np.bool_)
-    following = dict(observation_items(next_observations))
-    for name, array in observation_items(observations):
-        jumps[:-1] |= (array[1:] != following[name][:-1]).reshape(len(jumps) - 1, -1).any(axis=1)
-    return jumps
+    pairs = zip(observation_items(observations), observation_items(next_observations), strict=True)
+    jumps = [(array[1:] != following[:-1]).any(axis=tuple(range(1, array.ndim))) for (_, array), (_, following) in pairs]
+    return np.append(np.any(jumps, axis=0), False)
 
 
 def _take(observations: Observations, steps: slice) -> Observations:

@@ -1,0 +1,181 @@
+"""Hand-made files in the layout of D4RL."""
+
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from sb3_gac.data import load_d4rl
+from sb3_gac.data.d4rl import d4rl_spaces
+
+h5py = pytest.importorskip("h5py")
+
+
+def ends(n_steps, *steps):
+    return np.isin(np.arange(n_steps), steps)
+
+
+def fields(**changes):
+    """Ten steps: a terminal after step 2, a timeout after step 6, an unfinished rest."""
+    steps = np.arange(10, dtype=np.float32)
+    made = {
+        "observations": np.stack([steps, steps * 10], axis=1),
+        "actions": np.linspace(-1, 1, 10, dtype=np.float32)[:, None],
+        "rewards": steps / 3,
+        "terminals": ends(10, 2),
+        "timeouts": ends(10, 6),
+        **changes,
+    }
+    return {name: array for name, array in made.items() if array is not None}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(env_id=None, **changes):
+        path = tmp_path / "made.hdf5"
+        with h5py.File(path, "w") as file:
+            for name, array in fields(**changes).items():
+                file[name] = array
+            if env_id is not None:
+                file.attrs["env_id"] = env_id
+        return path
+
+    return write_file
+
+
+def first_steps(trajectories):
+    return [int(trajectory.observations[0, 0]) for trajectory in trajectories]
+
+
+def test_terminals_timeouts_and_an_unfinished_rest(write):
+    trajectories = load_d4rl(write())
+    assert first_steps(trajectories) == [0, 3, 7]
+    assert [len(trajectory) for trajectory in trajectories] == [3, 4, 3]
+    assert [trajectory.terminated for trajectory in trajectories] == [True, False, False]
+    assert [trajectory.truncated for trajectory in trajectories] == [False, True, True]
+    rewards = np.arange(10, dtype=np.float32) / 3
+    for trajectory, (start, end) in zip(trajectories, [(0, 3), (3, 7), (7, 10)], strict=True):
+        np.testing.assert_array_equal(trajectory.observations, fields()["observations"][start:end])
+        np.testing.assert_array_equal(trajectory.actions, fields()["actions"][start:end])
+        assert trajectory.total_return == rewards[start:end].astype(np.float64).sum()
+
+
+def test_a_terminal_at_the_time_limit_counts_as_both(write):
+    first, *_ = load_d4rl(write(timeouts=ends(10, 2, 6)))
+    assert first.terminated and first.truncated
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_columns_and_other_dtypes(write, dtype):
+    flags = {name: fields()[name].astype(dtype)[:, None] for name in ("terminals", "timeouts")}
+    assert first_steps(load_d4rl(write(rewards=np.zeros((10, 1)), **flags))) == [0, 3, 7]
+
+
+def test_without_timeouts_terminals_end(write):
+    assert first_steps(load_d4rl(write(timeouts=None))) == [0, 3]
+
+
+def test_without_timeouts_jumps_end(write):
+    next_observations = fields()["observations"] + np.array([1, 10], dtype=np.float32)
+    next_observations[6, 1] = -1
+    trajectories = load_d4rl(write(timeouts=None, next_observations=next_observations))
+    assert first_steps(trajectories) == [0, 3, 7]
+    assert [trajectory.truncated for trajectory in trajectories] == [False, True, True]
+    # No terminal at all: the jump is enough
+    trajectories = load_d4rl(write(timeouts=None, terminals=ends(10), next_observations=next_observations))
+    assert first_steps(trajectories) == [0, 7]
+
+
+def test_timeouts_are_believed(write):
+    assert first_steps(load_d4rl(write(next_observations=np.zeros((10, 2))))) == [0, 3, 7]
+
+
+def test_return_only_knows_no_step_reward(write):
+    rng = np.random.default_rng(0)
+    rewards = rng.normal(size=10)
+    shuffled = np.concatenate([rng.permutation(part) for part in np.split(rewards, [3, 7])])
+    assert not np.array_equal(rewards, shuffled)
+    for trajectory, other in zip(
+        load_d4rl(write(rewards=rewards), return_only=True), load_d4rl(write(rewards=shuffled), return_only=True), strict=True
+    ):
+        for field in ("observations", "actions", "rewards"):
+            np.testing.assert_array_equal(getattr(trajectory, field), getattr(other, field))
+        assert trajectory.rewards[:-1].tolist() == [0.0] * (len(trajectory) - 1)
+        assert trajectory.total_return == other.total_return != 0.0
+
+
+def changed(name, index, value):
+    array = fields()[name].astype(np.float32)
+    array[index] = value
+    return {name: array}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (changed("observations", (5, 1), np.nan), "trajectory 1: observations at step 2 are not finite"),
+        (changed("actions", (8, 0), np.inf), "trajectory 2: actions at step 1 are not finite"),
+        (changed("rewards", 0, np.nan), "trajectory 0: rewards at step 0 are not finite"),
+        (changed("actions", (4, 0), 1.5), "trajectory 1: actions at step 1 are out of bounds"),
+        ({"actions": np.zeros((9, 1))}, r"actions of shape \(9, 1\) beside 10 rewards"),
+        ({"observations": np.zeros((11, 2))}, r"observations of shape \(11, 2\) beside 10"),
+        ({"terminals": ends(9)}, r"terminals of shape \(9,\) beside 10"),
+        ({"timeouts": ends(9)}, r"timeouts of shape \(9,\) beside 10"),
+        ({"timeouts": None, "next_observations": np.zeros((9, 2))}, "next_observations of shape"),
+        ({"rewards": np.zeros((10, 2))}, r"rewards must have shape \(n_steps,\), not \(10, 2\)"),
+        ({"rewards": None}, "the field 'rewards' is missing, there are"),
+        ({"terminals": None}, "the field 'terminals' is missing"),
+        ({"observations": np.array([b"a"] * 10)}, "observations have dtype"),
+        ({"timeouts": None, "terminals": ends(10)}, "no episode end anywhere"),
+        ({"timeouts": ends(10), "terminals": ends(10)}, "no episode end anywhere"),
+        ({name: array[:0] for name, array in fields().items()}, "holds no step"),
+        ({name: None for name in fields()}, "is missing"),
+    ],
+)
+def test_bad_data_is_refused(write, changes, message):
+    with pytest.raises(ValueError, match=rf"made\.hdf5: .*{message}"):
+        load_d4rl(write(**changes))
+
+
+@pytest.mark.parametrize("n_bytes", [0, 10, 2000, -100])
+def test_a_truncated_file_is_refused(write, n_bytes):
+    path = write()
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    with pytest.raises(ValueError, match=r"made\.hdf5: not a readable HDF5 file"):
+        load_d4rl(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        load_d4rl(tmp_path / "nothing.hdf5")
+    with pytest.raises(FileNotFoundError):
+        load_d4rl(tmp_path)
+
+
+def test_spaces_of_the_shapes(write):
+    observation_space, action_space = d4rl_spaces(write())
+    assert observation_space == spaces.Box(-np.inf, np.inf, (2,))
+    assert action_space == spaces.Box(-1, 1, (1,))
+
+
+def test_spaces_of_the_env(write):
+    observations = np.zeros((10, 3), np.float32)
+    path = write(env_id="Pendulum-v1", observations=observations, actions=np.full((10, 1), 1.9, np.float32))
+    env = gym.make("Pendulum-v1")
+    assert d4rl_spaces(path) == (env.observation_space, env.action_space)
+    # Beyond [-1, 1], but not beyond Pendulum's bounds
+    assert len(load_d4rl(path)) == 3
+
+
+def test_env_that_does_not_help(write):
+    for env_id in ("Unheard-of-v7", "missing_module:Env-v0", "CartPole-v1"):
+        assert d4rl_spaces(write(env_id=env_id)) == d4rl_spaces(write())
+
+
+def test_h5py_is_missing(write, monkeypatch):
+    path = write()
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r"sb3-gac\[data\]"):
+        load_d4rl(path)
