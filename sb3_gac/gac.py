@@ -1,0 +1,451 @@
+"""Generative Actor Critic."""
+
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
+from sb3_gac.data.dataset import DatasetSource
+from sb3_gac.inference import TargetReturn, elbo, fit_posterior
+from sb3_gac.offline_env import OfflineVecEnv
+from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, PlanActor
+from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TensorObs, TrajectoryBatch
+
+SelfGAC = TypeVar("SelfGAC", bound="GAC")
+
+KL_WARMUP_START = 0.05
+STATISTICS_SAMPLE = 2048
+STATISTICS_GROWTH = 1.2
+ELITES_INTERVAL = 500
+
+
+class GAC(OffPolicyAlgorithm):
+    """
+    Generative Actor Critic (GAC), offline and online, from nothing but the return of each trajectory.
+
+    Paper: https://arxiv.org/abs/2512.21527. Policy evaluation learns a generative model of trajectories and returns through
+    latent plans; policy improvement infers plans: the best one to exploit, one given a moving target return to explore.
+    Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpLatentPolicy": MlpPolicy,
+        "CnnLatentPolicy": CnnPolicy,
+        "MultiInputLatentPolicy": MultiInputPolicy,
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    policy: LatentPlanPolicy
+    actor: PlanActor
+    replay_buffer: TrajectoryReplayBuffer | None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        policy: str | type[LatentPlanPolicy],
+        env: GymEnv | str | None = None,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 1_000_000,
+        learning_starts: int = 100,
+        batch_size: int = 64,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_encode_steps: int = 32,
+        n_score_steps: int = 32,
+        effective_horizon: float = 16.0,
+        return_weight: float = 1.0,
+        kl_warmup: int = 2000,
+        posterior_steps: int = 0,
+        posterior_learning_rate: float = 0.3,
+        best_ratio: float = 0.5,
+        best_fraction: float = 0.1,
+        offline_ratio: float = 0.5,
+        target_quantile: float = 0.9,
+        target_rise: float = 0.1,
+        target_fall: float = 0.02,
+        target_headroom: float = 0.5,
+        max_grad_norm: float = 10.0,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            buffer_size,
+            learning_starts,
+            batch_size,
+            gamma=1.0,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            action_noise=action_noise,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
+        )
+        self.n_encode_steps = n_encode_steps
+        self.n_score_steps = n_score_steps
+        self.effective_horizon = effective_horizon
+        self.return_weight = return_weight
+        self.kl_warmup = kl_warmup
+        self.posterior_steps = posterior_steps
+        self.posterior_learning_rate = posterior_learning_rate
+        self.best_ratio = best_ratio
+        self.best_fraction = best_fraction
+        self.offline_ratio = offline_ratio
+        self.target_quantile = target_quantile
+        self.target_rise = target_rise
+        self.target_fall = target_fall
+        self.target_headroom = target_headroom
+        self.max_grad_norm = max_grad_norm
+
+        self.offline_buffer: TrajectoryReplayBuffer | None = None
+        self.target_return: TargetReturn | None = None
+        self._n_offline_updates = 0
+        self._n_known_transitions = 0  # when the statistics were last taken
+        self._last_plans: tuple[np.ndarray, ...] | None = None
+        self._rollout_returns = np.zeros(0)  # of the episodes under way
+
+        if env is None:  # the data set, or the loaded model, will bring them
+            self.observation_space = self.action_space = None  # type: ignore[assignment]
+        elif _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        if self.replay_buffer_class is None:
+            self.replay_buffer_class = TrajectoryReplayBuffer
+        super()._setup_model()
+        self.actor = self.policy.actor
+        self._rollout_returns = np.zeros(self.n_envs)
+        if self.target_return is None:
+            self.target_return = TargetReturn(self.target_quantile, self.target_rise, self.target_fall, self.target_headroom)
+
+    # ---------------------------------------------------------------- policy evaluation
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """
+        Maximise the evidence lower bound of sampled trajectories.
+
+        :param gradient_steps: Number of gradient steps.
+        :param batch_size: Number of trajectories per step.
+        """
+        self._take_statistics()
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+
+        for _ in range(gradient_steps):
+            batch = self._sample_batch(batch_size, self.n_encode_steps + self.n_score_steps)
+            terms = self._elbo(batch)
+            kl_coef = self._kl_coef()
+            loss = -(
+                self.effective_horizon * terms.action_log_prob
+                + self.return_weight * terms.return_log_prob
+                - kl_coef * terms.kl
+            ).mean()
+            self._check_finite(terms, loss)
+
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            self._n_updates += 1
+
+        for name, term in terms._asdict().items():
+            self.logger.record(f"train/{name}", term.mean().item())
+        self.logger.record("train/loss", loss.item())
+        self.logger.record("train/kl_coef", kl_coef)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
+        """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
+        features = self.policy.step_features(batch.observations)
+        first_features = self.actor.extract_features(batch.first_observations, at_start=True)
+        encoded, scored = slice(None, self.n_encode_steps), slice(self.n_encode_steps, None)
+        posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
+        return elbo(
+            self.actor.model, posterior, features[:, scored], batch.actions[:, scored], first_features, batch.returns
+        )
+
+    def _posterior(self, features: th.Tensor, actions: th.Tensor, first_features: th.Tensor) -> PlanGaussian:
+        return fit_posterior(
+            self.actor.model,
+            self.policy.encoder,
+            features,
+            actions,
+            first_features,
+            self.effective_horizon,
+            self.posterior_steps,
+            self.posterior_learning_rate,
+        )
+
+    def _kl_coef(self) -> float:
+        if self.kl_warmup <= 0:
+            return 1.0
+        return min(1.0, KL_WARMUP_START + (1 - KL_WARMUP_START) * self._n_updates / self.kl_warmup)
+
+    def _check_finite(self, terms: ElboTerms, loss: th.Tensor) -> None:
+        if th.isfinite(loss):
+            return
+        culprits = [name for name, term in terms._asdict().items() if not th.isfinite(term).all()] or ["loss"]
+        raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
+
+    def _buffers(self) -> list[TrajectoryReplayBuffer]:
+        """The data set, then the replay buffer, where they hold anything."""
+        return [buffer for buffer in (self.offline_buffer, self.replay_buffer) if buffer is not None and buffer.size() > 0]
+
+    def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
+        """Trajectories of the data set and of the replay buffer, ``offline_ratio`` of them from the data set."""
+        buffers = self._buffers()
+        sizes = [batch_size]
+        if len(buffers) == 2:
+            n_offline = round(self.offline_ratio * batch_size)
+            sizes = [n_offline, batch_size - n_offline]
+        batches = [
+            buffer.sample(size, n_steps, self._vec_normalize_env, self.best_ratio, self.best_fraction)
+            for buffer, size in zip(buffers, sizes, strict=True)
+            if size > 0
+        ]
+        return batches[0] if len(batches) == 1 else _concatenate(batches)
+
+    def _take_statistics(self) -> None:
+        """Standardise observations and returns by what the networks are shown, whenever the data has grown."""
+        n_known = sum(buffer.size() for buffer in self._buffers())
+        if self._n_known_transitions > 0 and n_known < STATISTICS_GROWTH * self._n_known_transitions:
+            return
+        self._n_known_transitions = n_known
+        batch = self._sample_batch(STATISTICS_SAMPLE, self.n_score_steps)
+        self.actor.set_statistics(batch)
+        returns = np.concatenate([buffer.returns for buffer in self._buffers()])
+        if len(returns) > 0:
+            assert self.target_return is not None
+            self.target_return.fit(returns)
+            self._tell_target()
+
+    def _tell_target(self) -> None:
+        """The policy explores with the target, also when it is used alone."""
+        assert self.target_return is not None
+        if self.target_return.value is not None:
+            self.actor.target_return.fill_(self.target_return.value)
+            self.logger.record("rollout/target_return", self.target_return.value)
+
+    def _take_elites(self) -> None:
+        """Infer the plans of the best known trajectories."""
+        n_elites = self.actor.n_elites
+        if n_elites == 0 or not self._buffers():
+            return
+        best = max(self._buffers(), key=lambda buffer: float(buffer.returns.max(initial=-np.inf)))
+        batch = best.best(n_elites, 4 * self.n_encode_steps, self._vec_normalize_env)
+        with th.no_grad():
+            first_features = self.actor.extract_features(batch.first_observations, at_start=True)
+            posterior = self._posterior(self.policy.step_features(batch.observations), batch.actions, first_features)
+        self.actor.elite_plans.copy_(posterior.mean)
+
+    # ---------------------------------------------------------------- offline
+
+    def learn_offline(
+        self: SelfGAC,
+        data: DatasetSource,
+        gradient_steps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 500,
+        tb_log_name: str = "GAC_offline",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+        return_only: bool = False,
+    ) -> SelfGAC:
+        """
+        Learn from a data set, without environment steps; ``learn`` afterwards fine-tunes the same model.
+
+        One gradient step counts as one timestep for callbacks, loggers and schedules.
+
+        :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer.
+        :param gradient_steps: Number of gradient steps.
+        :param callback: Called at every gradient step.
+        :param log_interval: Gradient steps between two logs; ``None`` never logs.
+        :param tb_log_name: Name of the run in TensorBoard.
+        :param reset_num_timesteps: Whether to count timesteps from zero.
+        :param progress_bar: Whether to show a progress bar.
+        :param return_only: Whether to throw the step rewards of the data away and keep the total of each trajectory.
+        :raises ValueError: when the data is bad, or does not match the spaces of the model.
+        """
+        self.set_offline_data(data, return_only)
+        env = self.env
+        if env is None:
+            self.env = OfflineVecEnv(self.observation_space, self.action_space)
+        try:
+            total_timesteps, callback = self._setup_learn(
+                gradient_steps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
+            callback.on_training_start(locals(), globals())
+            while self.num_timesteps < total_timesteps:
+                self.train(gradient_steps=1, batch_size=self.batch_size)
+                self._n_offline_updates += 1
+                self.num_timesteps += 1
+                self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+                if self._n_offline_updates % ELITES_INTERVAL == 0 or self.num_timesteps == total_timesteps:
+                    self._take_elites()
+                callback.update_locals(locals())
+                if not callback.on_step():
+                    break
+                if log_interval is not None and self.num_timesteps % log_interval == 0:
+                    self.dump_logs()
+            callback.on_training_end()
+        finally:
+            self.env = env
+        return self
+
+    def set_offline_data(self, data: DatasetSource, return_only: bool = False) -> None:
+        """
+        Attach a data set, that ``learn_offline`` and ``learn`` draw from; it is not saved with the model.
+
+        :param data: See :meth:`learn_offline`.
+        :param return_only: See :meth:`learn_offline`.
+        :raises ValueError: when the data is bad, or does not match the spaces of the model.
+        """
+        dataset = load_dataset(data, self.observation_space, self.action_space, return_only)
+        if self.observation_space is None:
+            self.observation_space, self.action_space = dataset.observation_space, dataset.action_space
+            self.n_envs = 1
+            self._setup_model()
+        buffer = TrajectoryReplayBuffer(
+            sum(len(trajectory) for trajectory in dataset.trajectories),
+            self.observation_space,
+            self.action_space,
+            device=self.device,
+        )
+        for trajectory in dataset.trajectories:
+            buffer.add_trajectory(trajectory)
+        self.offline_buffer = buffer
+        self._n_known_transitions = 0
+
+    # ---------------------------------------------------------------- online
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        if reset_num_timesteps or self._last_obs is None:  # the environments are about to be reset
+            self._forget_rollout()
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+
+    def _forget_rollout(self) -> None:
+        """The episodes under way will not go on: close their trajectories, drop their plans."""
+        if self.replay_buffer is not None:
+            self.replay_buffer.close_open_trajectories()
+        self._last_plans = None
+        self._rollout_returns = np.zeros(self.n_envs)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As SB3's, but plans are carried from step to step and a model that has learnt offline needs no warm-up."""
+        if self.num_timesteps < learning_starts and self._n_offline_updates == 0:
+            actions = np.array([self.action_space.sample() for _ in range(n_envs)])
+        else:
+            assert self._last_obs is not None
+            actions, self._last_plans = self.policy.predict(
+                self._last_obs, self._last_plans, self._last_episode_starts, deterministic=False
+            )
+        if not isinstance(self.action_space, spaces.Box):
+            return actions, actions
+        buffer_actions = self.policy.scale_action(actions)
+        if action_noise is not None:
+            buffer_actions = np.clip(buffer_actions + action_noise(), -1, 1)
+        return self.policy.unscale_action(buffer_actions), buffer_actions
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._last_episode_starts = dones
+        rewards = reward if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
+        self._rollout_returns += rewards
+        assert self.target_return is not None
+        for env_index in np.flatnonzero(dones):
+            self.target_return.update(float(self._rollout_returns[env_index]))
+            self._rollout_returns[env_index] = 0.0
+            self._tell_target()
+
+    def learn(
+        self: SelfGAC,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "GAC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfGAC:
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """
+        Set the environment to learn in, with any number of parallel environments.
+
+        :param env: The environment.
+        :param force_reset: Whether to reset it before the next rollout.
+        """
+        wrapped = self._wrap_env(env, self.verbose)
+        if wrapped.num_envs != self.n_envs:
+            self.n_envs = wrapped.num_envs
+            force_reset = True
+            if self.replay_buffer is not None:
+                self.replay_buffer.set_n_envs(self.n_envs)
+        if force_reset:
+            self._forget_rollout()
+        super().set_env(wrapped, force_reset)
+
+    # ---------------------------------------------------------------- saving
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "actor", "offline_buffer", "_last_plans", "_rollout_returns"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+
+def _concatenate(batches: list[TrajectoryBatch]) -> TrajectoryBatch:
+    """One batch of the trajectories of several."""
+
+    def join(parts: tuple[Any, ...]) -> Any:
+        if isinstance(parts[0], dict):
+            return {key: th.cat([part[key] for part in parts]) for key in parts[0]}
+        return th.cat(parts)
+
+    return TrajectoryBatch(*map(join, zip(*batches, strict=True)))

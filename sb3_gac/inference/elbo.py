@@ -1,0 +1,32 @@
+"""Policy evaluation: the evidence lower bound of trajectories and their returns."""
+
+import torch as th
+
+from sb3_gac.networks import TrajectoryModel
+from sb3_gac.type_aliases import ElboTerms, PlanGaussian
+
+
+def elbo(
+    model: TrajectoryModel,
+    posterior: PlanGaussian,
+    features: th.Tensor,
+    actions: th.Tensor,
+    first_features: th.Tensor,
+    returns: th.Tensor,
+) -> ElboTerms:
+    """
+    Terms of the evidence lower bound on log p(τ, y), with one plan sampled per trajectory (arXiv 2512.21527).
+
+    :param model: The generative model.
+    :param posterior: q(z | trajectory), inferred from other steps than the ones scored here.
+    :param features: Features of the steps to score, of shape ``(batch_size, n_steps, features_dim)``.
+    :param actions: Buffer actions of these steps, of shape ``(batch_size, n_steps, action_dim)``.
+    :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
+    :param returns: Returns in env units, of shape ``(batch_size,)``.
+    """
+    plans = posterior.at(th.randn_like(posterior.mean))
+    return ElboTerms(
+        action_log_prob=model.action_log_prob(features, actions, plans).mean(dim=1),
+        return_log_prob=model.return_log_prob(returns, plans, first_features),
+        kl=posterior.kl_from(model.plan_prior(first_features)),
+    )

@@ -1,0 +1,69 @@
+"""Exploration: plans sampled given a target return."""
+
+import math
+
+import torch as th
+
+from sb3_gac.networks import TrajectoryModel
+
+
+def target_log_prob(
+    model: TrajectoryModel, plans: th.Tensor, first_features: th.Tensor, target_return: th.Tensor
+) -> th.Tensor:
+    """
+    log p(y = target | z, o_1) under the mixture of the ensemble's members, of shape ``(batch_size,)``.
+
+    :param model: The generative model.
+    :param plans: Plans of shape ``(batch_size, plan_dim)``.
+    :param first_features: Features of the observations to plan from, of shape ``(batch_size, features_dim)``.
+    :param target_return: Target return in env units, of shape ``(batch_size,)``.
+    """
+    means, log_stds = model.predict_return(plans, first_features)  # (n_members, batch_size)
+    errors = (model.return_predictor.standardise(target_return) - means) * (-log_stds).exp()
+    return (-0.5 * errors.square() - log_stds).logsumexp(dim=0) - math.log(means.shape[0] * math.sqrt(2 * math.pi))
+
+
+def explore_plan(
+    model: TrajectoryModel,
+    first_features: th.Tensor,
+    target_return: th.Tensor,
+    n_candidates: int = 256,
+    explore_steps: int = 0,
+    step_size: float = 0.05,
+) -> th.Tensor:
+    """
+    One plan per environment from p(z | y = target, o_1), of shape ``(n_envs, plan_dim)``.
+
+    Prior samples are resampled by their likelihood of the target, which finds the mode; Langevin steps on the noise
+    then move the survivors off the finite set.
+
+    :param model: The generative model.
+    :param first_features: Features of the observations to plan from, of shape ``(n_envs, features_dim)``.
+    :param target_return: Target return of each environment in env units, of shape ``(n_envs,)``.
+    :param n_candidates: Prior samples per environment; 1 is a pure Langevin chain.
+    :param explore_steps: Langevin steps.
+    :param step_size: Step size of the Langevin dynamics.
+    """
+    n_envs = first_features.shape[0]
+    with th.no_grad():
+        prior = model.plan_prior(first_features)
+        mean, std = prior.mean, prior.log_std.exp()
+        noise = th.randn(n_envs, n_candidates, mean.shape[-1], device=mean.device)
+        log_weights = target_log_prob(
+            model,
+            (mean.unsqueeze(1) + std.unsqueeze(1) * noise).flatten(0, 1),
+            first_features.repeat_interleave(n_candidates, dim=0),
+            target_return.repeat_interleave(n_candidates),
+        ).view(n_envs, n_candidates)
+        # the Gumbel-max trick samples a category and never fails on weights that underflow
+        gumbel = -th.log(th.empty_like(log_weights).exponential_())
+        chosen = (log_weights + gumbel).argmax(dim=1)
+        noise = noise[th.arange(n_envs, device=noise.device), chosen]  # (n_envs, plan_dim)
+    for _ in range(explore_steps):
+        with th.enable_grad():
+            noise = noise.detach().requires_grad_()
+            log_density = target_log_prob(model, mean + std * noise, first_features, target_return)
+            log_density = log_density - 0.5 * noise.square().sum(dim=-1)
+            (gradient,) = th.autograd.grad(log_density.sum(), [noise])  # the model keeps no gradient
+        noise = noise.detach() + 0.5 * step_size * gradient + step_size**0.5 * th.randn_like(noise)
+    return mean + std * noise

@@ -1,0 +1,62 @@
+"""Inference of the plan behind a trajectory."""
+
+import torch as th
+
+from sb3_gac.networks import PlanEncoder, TrajectoryModel
+from sb3_gac.type_aliases import PlanGaussian
+
+CLASSICAL_START_STD = 0.01
+CLASSICAL_START_LOG_STD = -2.5  # log variance -5, as Latent Thought Models (arXiv 2502.01567)
+
+
+def fit_posterior(
+    model: TrajectoryModel,
+    encoder: PlanEncoder | None,
+    features: th.Tensor,
+    actions: th.Tensor,
+    first_features: th.Tensor,
+    effective_horizon: float,
+    posterior_steps: int = 0,
+    learning_rate: float = 0.3,
+) -> PlanGaussian:
+    """
+    Gaussian posterior q(z | trajectory): the encoder's answer, improved by gradient steps on each trajectory's own bound.
+
+    The gradient steps leave no gradient in the model. The result still depends on the encoder, with the identity as
+    Jacobian of the steps, so that a loss on it teaches the encoder where the steps ended (a straight-through estimate).
+    Without encoder every trajectory starts near zero, the classical variational Bayes of Latent Thought Models.
+
+    :param model: The generative model.
+    :param encoder: Amortised start; ``None`` to start near zero.
+    :param features: Features of sampled steps, of shape ``(batch_size, n_steps, features_dim)``.
+    :param actions: Buffer actions of these steps, of shape ``(batch_size, n_steps, action_dim)``.
+    :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
+    :param effective_horizon: Number of steps that the mean action log-likelihood counts for.
+    :param posterior_steps: Number of gradient steps; 0 is a plain variational auto-encoder.
+    :param learning_rate: Step size of Adam at the first gradient step, falling linearly to a tenth of it.
+    """
+    if encoder is not None:
+        start: PlanGaussian = encoder(features, model.decoder.head.encode(actions))
+    else:
+        noise = th.randn(features.shape[0], model.prior.plan_dim, device=features.device)
+        start = PlanGaussian(CLASSICAL_START_STD * noise, th.full_like(noise, CLASSICAL_START_LOG_STD))
+    if posterior_steps == 0:
+        return start
+
+    features, first_features = features.detach(), first_features.detach()
+    with th.enable_grad():
+        fitted = PlanGaussian(start.mean.detach().requires_grad_(), start.log_std.detach().requires_grad_())
+        prior = PlanGaussian(*(part.detach() for part in model.plan_prior(first_features)))
+        optimizer = th.optim.Adam(list(fitted), lr=learning_rate)
+        for step in range(posterior_steps):
+            optimizer.param_groups[0]["lr"] = learning_rate * (1 - 0.9 * step / posterior_steps)
+            plans = fitted.at(th.randn_like(fitted.mean))
+            action_log_prob = model.action_log_prob(features, actions, plans).mean(dim=1)
+            bound = effective_horizon * action_log_prob - fitted.kl_from(prior)
+            gradients = th.autograd.grad(-bound.sum(), list(fitted))  # of the plans alone: the model keeps none
+            for parameter, gradient in zip(fitted, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+    return PlanGaussian(
+        *(first + (last - first).detach() for first, last in zip(start, fitted, strict=True))
+    )

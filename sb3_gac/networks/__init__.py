@@ -1,0 +1,18 @@
+"""The generative model p(z | o_1) p(τ | z) p(y | z, o_1) and the encoder of its posterior."""
+
+from sb3_gac.networks.decoder import FilmDecoder, PlanDecoder
+from sb3_gac.networks.encoder import PlanEncoder
+from sb3_gac.networks.prior import PlanPrior
+from sb3_gac.networks.return_predictor import ReturnPredictor
+from sb3_gac.networks.standardizer import ObservationStandardizer
+from sb3_gac.networks.trajectory_model import TrajectoryModel
+
+__all__ = [
+    "FilmDecoder",
+    "ObservationStandardizer",
+    "PlanDecoder",
+    "PlanEncoder",
+    "PlanPrior",
+    "ReturnPredictor",
+    "TrajectoryModel",
+]

@@ -1,0 +1,78 @@
+"""The plan decoder p(a_t | o_t, z)."""
+
+from abc import ABC, abstractmethod
+
+import torch as th
+from gymnasium import spaces
+from torch import nn
+
+from sb3_gac.networks.action_head import ActionHead, make_action_head
+
+
+class PlanDecoder(nn.Module, ABC):
+    """Policy that follows a plan; ``action_log_prob`` scores whole trajectories, ``act`` takes one step."""
+
+    head: ActionHead
+
+    @abstractmethod
+    def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
+        """
+        Log-likelihood of the actions of each trajectory under its plan, of shape ``(batch_size, n_steps)``.
+
+        :param features: Features of the observations, of shape ``(batch_size, n_steps, features_dim)``.
+        :param actions: Buffer actions, of shape ``(batch_size, n_steps, action_dim)``.
+        :param plans: Embedded plans, of shape ``(batch_size, plan_dim)``.
+        """
+
+    @abstractmethod
+    def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
+        """
+        Buffer action of each environment, of shape ``(n_envs, action_dim)``.
+
+        :param features: Features of the current observations, of shape ``(n_envs, features_dim)``.
+        :param plans: Embedded plans being followed, of shape ``(n_envs, plan_dim)``.
+        :param deterministic: Whether to take the most likely action.
+        """
+
+
+class FilmDecoder(PlanDecoder):
+    """
+    Markov decoder: an MLP on the observation whose every hidden layer is scaled and shifted by the plan.
+
+    Feature-wise linear modulation (arXiv 1709.07871); with no hidden layer the plan is appended to the features.
+
+    :param features_dim: Size of the features of an observation.
+    :param plan_dim: Size of a plan.
+    :param action_space: Space of the actions.
+    :param net_arch: Hidden layers.
+    :param activation_fn: Activation of the hidden layers.
+    """
+
+    def __init__(
+        self,
+        features_dim: int,
+        plan_dim: int,
+        action_space: spaces.Space,
+        net_arch: list[int],
+        activation_fn: type[nn.Module],
+    ) -> None:
+        super().__init__()
+        dims = [features_dim + plan_dim, *net_arch]
+        self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in zip(dims[:-1], dims[1:], strict=True)])
+        self.modulations = nn.ModuleList([nn.Linear(plan_dim, 2 * n_out) for n_out in net_arch])
+        self.activation = activation_fn()
+        self.head = make_action_head(dims[-1], action_space)
+
+    def _hidden(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
+        """Hidden vectors of shape ``(*features.shape[:-1], hidden_dim)``; plans broadcast over the same axes."""
+        hidden = th.cat((features, plans.expand(*features.shape[:-1], -1)), dim=-1)
+        for layer, modulation in zip(self.layers, self.modulations, strict=True):
+            scale, shift = modulation(plans).chunk(2, dim=-1)
+            hidden = self.activation(th.addcmul(shift, layer(hidden), 1 + scale))
+        return hidden
+
+    def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
+        return self.head.log_prob(self._hidden(features, plans.unsqueeze(1)), actions)
+
+    def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
+        return self.head.act(self._hidden(features, plans), deterministic)

@@ -1,0 +1,119 @@
+"""The return predictor p(y | z, o_1)."""
+
+import math
+
+import torch as th
+from torch import nn
+
+LOG_STD_MIN, LOG_STD_MAX = -3.0, 1.0
+
+
+class EnsembleLinear(nn.Module):
+    """
+    One linear layer per member, applied in a single batched product.
+
+    :param n_members: Number of members.
+    :param in_features: Size of the input.
+    :param out_features: Size of the output.
+    """
+
+    def __init__(self, n_members: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(in_features)  # as nn.Linear
+        self.weight = nn.Parameter(th.empty(n_members, in_features, out_features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(th.empty(n_members, 1, out_features).uniform_(-bound, bound))
+
+    def forward(self, inputs: th.Tensor) -> th.Tensor:
+        """
+        Outputs of shape ``(n_members, batch_size, out_features)``.
+
+        :param inputs: Inputs of shape ``(n_members, batch_size, in_features)``.
+        """
+        return th.baddbmm(self.bias, inputs, self.weight)
+
+
+class ReturnPredictor(nn.Module):
+    """
+    Ensemble of Gaussian heads over the return of a trajectory, given its plan and its first observation.
+
+    The networks speak in standardised returns; the statistics are kept here, saved with the model, and the last layer
+    is rescaled when they change so that every prediction in env units stays as it was (arXiv 1602.07714).
+
+    :param features_dim: Size of the features of the first observation.
+    :param plan_dim: Size of a plan.
+    :param net_arch: Hidden layers of each member.
+    :param activation_fn: Activation of the hidden layers.
+    :param n_members: Number of members.
+    """
+
+    return_mean: th.Tensor
+    return_std: th.Tensor
+
+    def __init__(
+        self, features_dim: int, plan_dim: int, net_arch: list[int], activation_fn: type[nn.Module], n_members: int = 5
+    ) -> None:
+        super().__init__()
+        self.n_members = n_members
+        dims = [features_dim + plan_dim, *net_arch]
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+            layers += [EnsembleLinear(n_members, n_in, n_out), activation_fn()]
+        self.hidden_net = nn.Sequential(*layers)
+        self.head = EnsembleLinear(n_members, dims[-1], 2)
+        self.register_buffer("return_mean", th.zeros(()))
+        self.register_buffer("return_std", th.ones(()))
+
+    def forward(self, plans: th.Tensor, first_features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Mean and log standard deviation of the standardised return by each member, of shape ``(n_members, batch_size)``.
+
+        :param plans: Embedded plans of shape ``(batch_size, plan_dim)``.
+        :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
+        """
+        inputs = th.cat((plans, first_features), dim=-1).expand(self.n_members, -1, -1)
+        mean, log_std = self.head(self.hidden_net(inputs)).unbind(dim=-1)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def log_prob(self, returns: th.Tensor, plans: th.Tensor, first_features: th.Tensor) -> th.Tensor:
+        """
+        Log-likelihood of the standardised returns, averaged over the members, of shape ``(batch_size,)``.
+
+        :param returns: Returns in env units, of shape ``(batch_size,)``.
+        :param plans: Embedded plans of shape ``(batch_size, plan_dim)``.
+        :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
+        """
+        mean, log_std = self(plans, first_features)
+        error = (self.standardise(returns) - mean) * (-log_std).exp()
+        log_probs: th.Tensor = -0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)
+        return log_probs.mean(dim=0)
+
+    def standardise(self, returns: th.Tensor) -> th.Tensor:
+        """
+        Returns in units of the data's standard deviation.
+
+        :param returns: Returns in env units.
+        """
+        return (returns - self.return_mean) / self.return_std
+
+    def unstandardise(self, standardised: th.Tensor) -> th.Tensor:
+        """
+        Returns in env units.
+
+        :param standardised: Standardised returns.
+        """
+        return standardised * self.return_std + self.return_mean
+
+    @th.no_grad()
+    def set_statistics(self, mean: float, std: float) -> None:
+        """
+        Change the units of the standardised return without changing any prediction in env units.
+
+        :param mean: New mean of the returns, in env units.
+        :param std: New standard deviation of the returns, in env units.
+        """
+        ratio = self.return_std / std
+        self.head.bias[..., 0] = (self.unstandardise(self.head.bias[..., 0]) - mean) / std
+        self.head.weight[..., 0] *= ratio
+        self.head.bias[..., 1] += ratio.log()
+        self.return_mean.fill_(mean)
+        self.return_std.fill_(std)

@@ -1,0 +1,74 @@
+"""The generative model of trajectories and returns."""
+
+import torch as th
+from torch import nn
+
+from sb3_gac.networks.decoder import PlanDecoder
+from sb3_gac.networks.prior import PlanPrior
+from sb3_gac.networks.return_predictor import ReturnPredictor
+from sb3_gac.type_aliases import PlanGaussian
+
+
+class TrajectoryModel(nn.Module):
+    """
+    p(z | o_1) p(τ | z) p(y | z, o_1): given its plan, what a trajectory does and what it returns are independent.
+
+    :param prior: Prior over plans.
+    :param decoder: Policy that follows a plan.
+    :param return_predictor: Distribution of the return of a plan.
+    """
+
+    def __init__(self, prior: PlanPrior, decoder: PlanDecoder, return_predictor: ReturnPredictor) -> None:
+        super().__init__()
+        self.prior = prior
+        self.decoder = decoder
+        self.return_predictor = return_predictor
+
+    def plan_prior(self, first_features: th.Tensor) -> PlanGaussian:
+        """
+        p(z | o_1).
+
+        :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
+        """
+        gaussian: PlanGaussian = self.prior(first_features)
+        return gaussian
+
+    def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
+        """
+        log p(a_t | o_t, z), of shape ``(batch_size, n_steps)``.
+
+        :param features: Features of the observations, of shape ``(batch_size, n_steps, features_dim)``.
+        :param actions: Buffer actions, of shape ``(batch_size, n_steps, action_dim)``.
+        :param plans: Plans of shape ``(batch_size, plan_dim)``.
+        """
+        return self.decoder.action_log_prob(features, actions, self.prior.embed(plans))
+
+    def return_log_prob(self, returns: th.Tensor, plans: th.Tensor, first_features: th.Tensor) -> th.Tensor:
+        """
+        log p(y | z, o_1) of the standardised return, of shape ``(batch_size,)``.
+
+        :param returns: Returns in env units, of shape ``(batch_size,)``.
+        :param plans: Plans of shape ``(batch_size, plan_dim)``.
+        :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
+        """
+        return self.return_predictor.log_prob(returns, self.prior.embed(plans), first_features)
+
+    def predict_return(self, plans: th.Tensor, first_features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Mean and log standard deviation of the standardised return by each member, of shape ``(n_members, batch_size)``.
+
+        :param plans: Plans of shape ``(batch_size, plan_dim)``.
+        :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
+        """
+        prediction: tuple[th.Tensor, th.Tensor] = self.return_predictor(self.prior.embed(plans), first_features)
+        return prediction
+
+    def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
+        """
+        Buffer actions of shape ``(n_envs, action_dim)``.
+
+        :param features: Features of the current observations, of shape ``(n_envs, features_dim)``.
+        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``.
+        :param deterministic: Whether to take the most likely action.
+        """
+        return self.decoder.act(features, self.prior.embed(plans), deterministic)

@@ -1,0 +1,463 @@
+"""Policies that act by inferring a plan and following it."""
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+    get_actor_critic_arch,
+)
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+from sb3_gac.inference import exploit_plan, explore_plan
+from sb3_gac.networks import (
+    FilmDecoder,
+    ObservationStandardizer,
+    PlanEncoder,
+    PlanPrior,
+    ReturnPredictor,
+    TrajectoryModel,
+)
+from sb3_gac.type_aliases import PlanState, TensorObs, TrajectoryBatch
+
+MIN_RETURN_STD = 1e-3
+
+NetArch = list[int] | dict[str, list[int]]
+
+
+class PlanActor(BasePolicy):
+    """
+    The generative model and the inference on it: all that acting needs.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param net_arch: Hidden layers of the decoder and the prior, and of the return predictor (``dict(pi=..., qf=...)`` for both).
+    :param activation_fn: Activation of all networks.
+    :param features_extractor_class: Features extractor, shared by all networks.
+    :param features_extractor_kwargs: Keyword arguments of the features extractor.
+    :param normalize_images: Whether to divide images by 255.
+    :param plan_dim: Size of a plan.
+    :param use_conditional_prior: Whether the prior over plans knows the first observation.
+    :param use_residual_prior: Whether plans are bent by a learned residual.
+    :param n_return_predictors: Members of the return predictor's ensemble.
+    :param n_candidates: Prior plans compared when a plan is made.
+    :param n_elites: Plans of the best known trajectories compared with them when exploiting.
+    :param exploit_steps: Gradient steps on the best candidates when exploiting.
+    :param exploit_learning_rate: Step size of these steps.
+    :param n_refined: Candidates that take these steps.
+    :param pessimism: Standard deviations of the ensemble subtracted from the predicted return when exploiting.
+    :param prior_weight: Standardised return that one nat of log p(ε) is worth when exploiting.
+    :param explore_steps: Langevin steps when exploring.
+    :param explore_step_size: Step size of these steps.
+    :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
+    :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode (the paper).
+    """
+
+    elite_plans: th.Tensor
+    target_return: th.Tensor
+    candidate_noise: th.Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        net_arch: NetArch,
+        activation_fn: type[nn.Module],
+        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        plan_dim: int = 16,
+        use_conditional_prior: bool = True,
+        use_residual_prior: bool = False,
+        n_return_predictors: int = 5,
+        n_candidates: int = 256,
+        n_elites: int = 0,
+        exploit_steps: int = 0,
+        exploit_learning_rate: float = 0.05,
+        n_refined: int = 8,
+        pessimism: float = 0.0,
+        prior_weight: float = 0.0,
+        explore_steps: int = 0,
+        explore_step_size: float = 0.05,
+        use_action_noise: bool = True,
+        replan_freq: int = 0,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class,
+            features_extractor_kwargs,
+            normalize_images=normalize_images,
+            squash_output=isinstance(action_space, spaces.Box),
+        )
+        self.net_arch = net_arch
+        self.activation_fn = activation_fn
+        self.plan_dim = plan_dim
+        self.use_conditional_prior = use_conditional_prior
+        self.use_residual_prior = use_residual_prior
+        self.n_return_predictors = n_return_predictors
+        self.n_candidates = n_candidates
+        self.n_elites = n_elites
+        self.exploit_steps = exploit_steps
+        self.exploit_learning_rate = exploit_learning_rate
+        self.n_refined = n_refined
+        self.pessimism = pessimism
+        self.prior_weight = prior_weight
+        self.explore_steps = explore_steps
+        self.explore_step_size = explore_step_size
+        self.use_action_noise = use_action_noise
+        self.replan_freq = replan_freq
+
+        self.features_extractor = self.make_features_extractor()
+        self.standardizer = ObservationStandardizer(observation_space, normalize_images)
+        features_dim = self.features_extractor.features_dim
+        actor_arch, critic_arch = get_actor_critic_arch(net_arch)
+        self.model = TrajectoryModel(
+            PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
+            FilmDecoder(features_dim, plan_dim, action_space, actor_arch, activation_fn),
+            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_return_predictors),
+        )
+        self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim))
+        self.register_buffer("target_return", th.zeros(()))
+        # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
+        uniform = th.quasirandom.SobolEngine(plan_dim, scramble=True, seed=0).draw(n_candidates)
+        noise = th.distributions.Normal(0.0, 1.0).icdf(uniform.clamp(1e-4, 1 - 1e-4))
+        noise[0] = 0.0
+        self.register_buffer("candidate_noise", noise, persistent=False)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        names = (
+            "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
+            "use_residual_prior n_return_predictors n_candidates n_elites exploit_steps exploit_learning_rate n_refined "
+            "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
+        ).split()
+        return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
+
+    def extract_features(
+        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None, at_start: bool = False
+    ) -> th.Tensor:
+        """
+        Features of standardised observations, of shape ``(batch_size, features_dim)``.
+
+        :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
+        :param features_extractor: Extractor to use instead of the policy's own.
+        :param at_start: Whether to read the observations as the start of a trajectory, as the prior and the return
+            predictor do.
+        """
+        extractor = self.features_extractor if features_extractor is None else features_extractor
+        features: th.Tensor = extractor(self.standardizer(self.preprocess(obs), at_start))
+        return features
+
+    def preprocess(self, obs: TensorObs) -> TensorObs:
+        """
+        Observations as SB3 preprocesses them: images scaled, integers as one-hot codes, all as floats.
+
+        :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
+        """
+        preprocessed: TensorObs = preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
+        return preprocessed
+
+    def set_statistics(self, batch: TrajectoryBatch) -> None:
+        """
+        Standardise observations and returns by those of a sample.
+
+        :param batch: Sampled trajectories.
+        """
+        if isinstance(batch.observations, dict):
+            flat: TensorObs = {key: part.flatten(0, 1) for key, part in batch.observations.items()}
+        else:
+            flat = batch.observations.flatten(0, 1)
+        self.standardizer.set_statistics(self.preprocess(flat), self.preprocess(batch.first_observations))
+        std = batch.returns.std(correction=0).item()
+        self.model.return_predictor.set_statistics(batch.returns.mean().item(), max(std, MIN_RETURN_STD))
+
+    def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | None = None) -> th.Tensor:
+        """
+        Infer one plan per environment, of shape ``(n_envs, plan_dim)``: policy improvement.
+
+        :param obs: Observations to plan from, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
+        :param deterministic: Whether to exploit (the best plan) or to explore (a sample given the target return).
+        :param target_return: Return asked for, in env units. By default the largest when exploiting and the moving target
+            when exploring.
+        """
+        with th.no_grad():
+            features = self.extract_features(obs, at_start=True)
+        asked = None if target_return is None else features.new_full((len(features),), target_return)
+        if deterministic:
+            return exploit_plan(
+                self.model,
+                features,
+                self.candidate_noise,
+                self.elite_plans if self.n_elites > 0 else None,
+                self.exploit_steps,
+                self.exploit_learning_rate,
+                self.n_refined,
+                self.pessimism,
+                self.prior_weight,
+                asked,
+            )
+        if asked is None:
+            asked = self.target_return.expand(len(features))
+        return explore_plan(self.model, features, asked, self.n_candidates, self.explore_steps, self.explore_step_size)
+
+    def forward(self, obs: TensorObs, plans: th.Tensor, deterministic: bool = False) -> th.Tensor:
+        """
+        Actions in [-1, 1] (Box) or integers, of shape ``(n_envs, action_dim)``.
+
+        :param obs: Current observations, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
+        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``.
+        :param deterministic: Whether to take the most likely action.
+        """
+        return self.model.act(self.extract_features(obs), plans, deterministic or not self.use_action_noise)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        actions: th.Tensor = self(observation, self.plan(observation, deterministic), deterministic)
+        return actions
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        target_return: float | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        Actions for observations, and the plans to pass back at the next step.
+
+        Without state a plan is made for these observations; with it, plans are carried and only made anew where an episode
+        starts or, every ``replan_freq`` steps, where one has aged.
+
+        :param observation: Observation, or a batch of them.
+        :param state: What the last call returned; ``None`` at the start.
+        :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
+        :param deterministic: Whether to exploit or to explore.
+        :param target_return: Return asked for, in env units; see :meth:`plan`.
+        :raises ValueError: when given ``(obs, info)``, or a state of another number of environments.
+        """
+        if self.training:
+            self.set_training_mode(False)
+        if isinstance(observation, tuple) and len(observation) == 2 and isinstance(observation[1], dict):
+            raise ValueError(
+                "predict() was given a tuple (obs, info), expected an array or a dict: `obs, info = env.reset()` is "
+                "Gymnasium's API, `obs = vec_env.reset()` the one of vectorised environments."
+            )
+        obs_tensor, is_vectorized = self.obs_to_tensor(observation)
+        n_envs = len(next(iter(obs_tensor.values()))) if isinstance(obs_tensor, dict) else len(obs_tensor)
+
+        with th.no_grad():
+            if state is None:
+                plans, ages = self.plan(obs_tensor, deterministic, target_return), np.zeros(n_envs, dtype=np.int64)
+            else:
+                plans, ages = self._carry(state, n_envs, episode_start, obs_tensor, deterministic, target_return)
+            buffer_actions = self(obs_tensor, plans, deterministic).cpu().numpy()
+
+        actions = buffer_actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+        if isinstance(self.action_space, spaces.Box):
+            actions = self.unscale_action(actions)
+        else:
+            actions = actions.astype(self.action_space.dtype)
+        if not is_vectorized:
+            actions = actions.squeeze(axis=0)
+        return actions, PlanState(plans.cpu().numpy(), ages + 1)
+
+    def _carry(
+        self,
+        state: tuple[np.ndarray, ...],
+        n_envs: int,
+        episode_start: np.ndarray | None,
+        obs: TensorObs,
+        deterministic: bool,
+        target_return: float | None,
+    ) -> tuple[th.Tensor, np.ndarray]:
+        """Plans and their ages, made anew where an episode starts or a plan has aged."""
+        last_plans, ages = state
+        if last_plans.shape != (n_envs, self.plan_dim):
+            raise ValueError(
+                f"predict() was given a state of plans of shape {last_plans.shape}, expected {(n_envs, self.plan_dim)}"
+            )
+        is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool).reshape(n_envs)
+        if self.replan_freq > 0:
+            is_due |= ages >= self.replan_freq
+        plans = th.as_tensor(last_plans, device=self.device)
+        if is_due.any():
+            rows = th.as_tensor(is_due, device=self.device)
+            due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
+            plans = plans.clone()
+            plans[rows] = self.plan(due_obs, deterministic, target_return)
+            ages = np.where(is_due, 0, ages)
+        return plans, ages
+
+
+class LatentPlanPolicy(BasePolicy):
+    """
+    Policy of GAC: the actor, which is the whole generative model, and the encoder that helps it learn.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param lr_schedule: Learning rate schedule.
+    :param net_arch: Hidden layers of all networks (default ``[256, 256]``); ``dict(pi=..., qf=...)`` gives the return
+        predictor others.
+    :param activation_fn: Activation of all networks.
+    :param features_extractor_class: Features extractor, shared by all networks.
+    :param features_extractor_kwargs: Keyword arguments of the features extractor.
+    :param normalize_images: Whether to divide images by 255.
+    :param optimizer_class: Optimizer, ``th.optim.Adam`` by default.
+    :param optimizer_kwargs: Keyword arguments of the optimizer, except the learning rate.
+    :param use_encoder: Whether the plan posterior starts from an encoder; without, from near zero.
+    :param actor_kwargs: The remaining keyword arguments go to :class:`PlanActor`.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        net_arch: NetArch | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        use_encoder: bool = True,
+        **actor_kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class,
+            features_extractor_kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            squash_output=isinstance(action_space, spaces.Box),
+            normalize_images=normalize_images,
+        )
+        self.net_arch: NetArch = [256, 256] if net_arch is None else net_arch
+        self.activation_fn = activation_fn
+        self.use_encoder = use_encoder
+        self.actor_kwargs = actor_kwargs
+        self.actor = PlanActor(
+            observation_space,
+            action_space,
+            self.net_arch,
+            activation_fn,
+            features_extractor_class,
+            self.features_extractor_kwargs,
+            normalize_images,
+            **actor_kwargs,
+        )
+        actor_arch, _ = get_actor_critic_arch(self.net_arch)
+        self.encoder = (
+            PlanEncoder(
+                self.actor.features_extractor.features_dim,
+                self.actor.model.decoder.head.encoded_dim,
+                self.actor.plan_dim,
+                actor_arch,
+                activation_fn,
+            )
+            if use_encoder
+            else None
+        )
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | dict(
+            lr_schedule=self._dummy_schedule,  # not needed to act
+            net_arch=self.net_arch,
+            activation_fn=self.activation_fn,
+            features_extractor_class=self.features_extractor_class,
+            features_extractor_kwargs=self.features_extractor_kwargs,
+            optimizer_class=self.optimizer_class,
+            optimizer_kwargs=self.optimizer_kwargs,
+            use_encoder=self.use_encoder,
+            **self.actor_kwargs,
+        )
+
+    def step_features(self, observations: TensorObs) -> th.Tensor:
+        """
+        Features of every sampled step, of shape ``(batch_size, n_steps, features_dim)``.
+
+        :param observations: Observations of shape ``(batch_size, n_steps, *obs_shape)``, or a dict of such tensors.
+        """
+        if isinstance(observations, dict):
+            batch_size = len(next(iter(observations.values())))
+            flat: TensorObs = {key: part.flatten(0, 1) for key, part in observations.items()}
+        else:
+            batch_size, flat = len(observations), observations.flatten(0, 1)
+        return self.actor.extract_features(flat).unflatten(0, (batch_size, -1))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self.actor._predict(observation, deterministic)
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        target_return: float | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """See :meth:`PlanActor.predict`."""
+        if self.training:
+            self.set_training_mode(False)
+        return self.actor.predict(observation, state, episode_start, deterministic, target_return)
+
+
+MlpPolicy = LatentPlanPolicy
+
+
+class CnnPolicy(LatentPlanPolicy):
+    """
+    Policy of GAC for image observations: as :class:`LatentPlanPolicy`, with a CNN as features extractor.
+
+    :param features_extractor_class: Features extractor, the CNN of the Nature paper by default.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        net_arch: NetArch | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, lr_schedule, net_arch, activation_fn, features_extractor_class, **kwargs
+        )
+
+
+class MultiInputPolicy(LatentPlanPolicy):
+    """
+    Policy of GAC for Dict observations: as :class:`LatentPlanPolicy`, with one features extractor per key.
+
+    :param features_extractor_class: Features extractor, one network per key by default.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        net_arch: NetArch | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, lr_schedule, net_arch, activation_fn, features_extractor_class, **kwargs
+        )

@@ -1,0 +1,86 @@
+"""Tuples that travel between the layers of the package."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch as th
+
+TensorObs = th.Tensor | dict[str, th.Tensor]
+
+
+class TrajectoryBatch(NamedTuple):
+    """
+    Trajectories sampled from a buffer, each seen through ``n_steps`` of its steps.
+
+    Steps are drawn with replacement among the real steps of each trajectory: there is no padding.
+
+    :param observations: Sampled observations, of shape ``(batch_size, n_steps, *obs_shape)`` in the dtype of the space;
+        a dict of such tensors for Dict spaces.
+    :param actions: Buffer actions of the same steps, of shape ``(batch_size, n_steps, action_dim)``;
+        Box actions lie in [-1, 1], the others are the integers as floats.
+    :param first_observations: First observation of each trajectory, of shape ``(batch_size, *obs_shape)``.
+    :param returns: Undiscounted return of each whole trajectory in env units, of shape ``(batch_size,)``.
+    :param lengths: Number of steps of each whole trajectory, of shape ``(batch_size,)``.
+    """
+
+    observations: TensorObs
+    actions: th.Tensor
+    first_observations: TensorObs
+    returns: th.Tensor
+    lengths: th.Tensor
+
+
+class PlanGaussian(NamedTuple):
+    """
+    Diagonal Gaussian over plans: the prior p(z | o_1) or the posterior q(z | trajectory).
+
+    :param mean: Mean of the plan, of shape ``(batch_size, plan_dim)``.
+    :param log_std: Log standard deviation of the plan, of shape ``(batch_size, plan_dim)``.
+    """
+
+    mean: th.Tensor
+    log_std: th.Tensor
+
+    def at(self, plan_noise: th.Tensor) -> th.Tensor:
+        """
+        Plan that the given noise stands for, mean + std * noise.
+
+        :param plan_noise: Standard normal noise of a shape that broadcasts with the mean.
+        """
+        return self.mean + self.log_std.exp() * plan_noise
+
+    def kl_from(self, prior: "PlanGaussian") -> th.Tensor:
+        """
+        KL(self || prior) in nats, of shape ``(batch_size,)``.
+
+        :param prior: The Gaussian to diverge from.
+        """
+        variance_ratio = (2 * (self.log_std - prior.log_std)).exp()
+        distance = ((self.mean - prior.mean) / prior.log_std.exp()).square()
+        return 0.5 * (variance_ratio + distance - 1 - variance_ratio.log()).sum(dim=-1)
+
+
+class ElboTerms(NamedTuple):
+    """
+    The three terms of the evidence lower bound, in nats, one value per trajectory of shape ``(batch_size,)``.
+
+    :param action_log_prob: Mean log-likelihood of one action, log π(a_t | o_t, z).
+    :param return_log_prob: Log-likelihood of the standardised return, log p(y | z, o_1), averaged over the ensemble.
+    :param kl: Divergence of the posterior from the prior, KL(q(z | trajectory) || p(z | o_1)).
+    """
+
+    action_log_prob: th.Tensor
+    return_log_prob: th.Tensor
+    kl: th.Tensor
+
+
+class PlanState(NamedTuple):
+    """
+    What ``predict`` carries from one step to the next, one row per environment.
+
+    :param plans: The plans being followed, of shape ``(n_envs, plan_dim)``.
+    :param ages: Number of actions already taken with each plan, of shape ``(n_envs,)``.
+    """
+
+    plans: np.ndarray
+    ages: np.ndarray
