@@ -63,16 +63,18 @@ def rollout_trajectories(
         observations, rewards, dones, infos = vec_env.step(actions)
         if normalize:
             rewards = normalize.get_original_reward()
+        active = np.flatnonzero(quotas > 0)
+        n_recorded += len(active)
+        ended = active[dones[active]]
+        quotas[ended] = 0 if n_steps is not None and n_recorded >= n_steps else quotas[ended] - 1
         # An env that has met its quota starts no episode: a policy that plans need not plan for it
-        episode_start = dones & (quotas > 1)
-        for i in np.flatnonzero(quotas > 0):
+        episode_start = dones & (quotas > 0)
+        for i in active:
             observation = map_observations(lambda array, i=i: np.array(array[i]), raw_observations)  # type: ignore[misc]
             recordings[i].append((observation, actions[i], float(rewards[i])))
-            n_recorded += 1
-            if dones[i]:
-                trajectories.append(_as_trajectory(recordings[i], bool(infos[i].get("TimeLimit.truncated", False))))
-                recordings[i] = []
-                quotas[i] = 0 if n_steps is not None and n_recorded >= n_steps else quotas[i] - 1
+        for i in ended:
+            trajectories.append(_as_trajectory(recordings[i], bool(infos[i].get("TimeLimit.truncated", False))))
+            recordings[i] = []
     return trajectories
 
 

@@ -50,7 +50,11 @@ def test_what_fits(observations, space):
         (np.array([[0, 1], [0, 2], [0, 0], [0, 0]]), spaces.MultiBinary(2), "step 1 are out of bounds"),
         ({"a": vector()}, VECTOR, r"are a dict with keys \['a'\], the space is Box"),
         (vector(), spaces.Dict({"a": VECTOR}), r"are an array, the space is a dict with keys \['a'\]"),
-        ({"a": vector()}, spaces.Dict({"a": VECTOR, "b": VECTOR}), r"keys \['a'\], the space is a dict with keys \['a', 'b'\]"),
+        (
+            {"a": vector()},
+            spaces.Dict({"a": VECTOR, "b": VECTOR}),
+            r"keys \['a'\], the space is a dict with keys \['a', 'b'\]",
+        ),
         ({"a": np.zeros((4, 3))}, spaces.Dict({"a": VECTOR}), r"observations\['a'\] of shape \(3,\)"),
     ],
 )

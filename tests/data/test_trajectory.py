@@ -44,7 +44,10 @@ def test_return_is_exact_in_any_order():
     ("changes", "message"),
     [
         ({"observations": with_value(np.zeros((4, 2)), (2, 1), np.nan)}, "observations at step 2 are not finite"),
-        ({"observations": {"goal": with_value(np.zeros((4, 2)), (1, 0), np.inf)}}, r"observations\['goal'\] at step 1 are not"),
+        (
+            {"observations": {"goal": with_value(np.zeros((4, 2)), (1, 0), np.inf)}},
+            r"observations\['goal'\] at step 1 are not",
+        ),
         ({"actions": with_value(np.zeros((4, 1)), (3, 0), -np.inf)}, "actions at step 3 are not finite"),
         ({"rewards": with_value(np.zeros(4), 0, np.nan)}, "rewards at step 0 are not finite"),
         ({"rewards": np.zeros((4, 1))}, r"rewards must have shape \(n_steps,\), not \(4, 1\)"),

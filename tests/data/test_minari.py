@@ -1,0 +1,212 @@
+"""Minari data sets made on the spot."""
+
+import json
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from sb3_gac.data import load_minari
+from sb3_gac.data.minari import minari_spaces
+
+minari = pytest.importorskip("minari")
+h5py = pytest.importorskip("h5py")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
+from minari.data_collector import EpisodeBuffer  # noqa: E402
+
+SPACES = (spaces.Box(-9, 9, (2,), np.float64), spaces.Box(-2, 2, (1,), np.float32))
+
+
+@pytest.fixture(autouse=True)
+def datasets_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    return tmp_path
+
+
+def episode(n_steps=3, terminated=True, truncated=False, **changes) -> EpisodeBuffer:
+    """Observation t is (t, 0); there is one more than there are actions."""
+    flags = np.zeros((2, n_steps), dtype=bool)
+    flags[:, -1:] = [[terminated], [truncated]]
+    fields = {
+        "observations": np.stack([np.arange(n_steps + 1.0), np.zeros(n_steps + 1)], axis=1),
+        "actions": np.linspace(-2, 2, n_steps, dtype=np.float32)[:, None],
+        "rewards": np.arange(n_steps) / 3,
+        "terminations": flags[0],
+        "truncations": flags[1],
+        **changes,
+    }
+    return EpisodeBuffer(**fields)
+
+
+def make_dataset(episodes, dataset_id="made/up-v0", observation_space=SPACES[0], action_space=SPACES[1], **kwargs):
+    return minari.create_dataset_from_buffers(
+        dataset_id, episodes, observation_space=observation_space, action_space=action_space, **kwargs
+    )
+
+
+def test_id_path_or_dataset(datasets_path):
+    dataset = make_dataset([episode(3), episode(5, terminated=False, truncated=True), episode(2, terminated=False)])
+    sources = ["made/up-v0", datasets_path / "made/up-v0", str(datasets_path / "made/up-v0/data"), dataset]
+    for source in sources:
+        trajectories = load_minari(source)
+        assert [len(trajectory) for trajectory in trajectories] == [3, 5, 2]
+        assert [trajectory.terminated for trajectory in trajectories] == [True, False, False]
+        # A recording that was stopped was truncated
+        assert [trajectory.truncated for trajectory in trajectories] == [False, True, True]
+        assert trajectories[1].total_return == pytest.approx(10 / 3, rel=1e-15)
+        np.testing.assert_array_equal(trajectories[1].observations[:, 0], np.arange(5))
+        np.testing.assert_array_equal(trajectories[1].actions[:, 0], np.linspace(-2, 2, 5, dtype=np.float32))
+        assert minari_spaces(source) == SPACES
+
+
+def test_filtered_dataset():
+    dataset = make_dataset([episode(n_steps) for n_steps in (3, 5, 2)])
+    filtered = dataset.filter_episodes(lambda episode: len(episode) > 2)
+    assert [len(trajectory) for trajectory in load_minari(filtered)] == [3, 5]
+
+
+def test_recorded_from_an_env():
+    env = gym.make("CartPole-v1", max_episode_steps=20)
+    episodes, returns = [], []
+    for seed in range(4):
+        observations, actions, rewards, ended = [env.reset(seed=seed)[0]], [], [], (False, False)
+        while not any(ended):
+            actions.append(int(observations[-1][2] > 0) if seed else 1)
+            observation, reward, *ended, _ = env.step(actions[-1])
+            observations.append(observation)
+            rewards.append(reward)
+        flags = {"terminations": len(rewards) * [False], "truncations": len(rewards) * [False]}
+        flags["terminations"][-1], flags["truncations"][-1] = ended
+        episodes.append(EpisodeBuffer(observations=observations, actions=actions, rewards=rewards, **flags))
+        returns.append(sum(rewards))
+    minari.create_dataset_from_buffers("cartpole/made-v0", episodes, env="CartPole-v1")
+    trajectories = load_minari("cartpole/made-v0")
+    assert [trajectory.total_return for trajectory in trajectories] == returns
+    assert {trajectory.truncated for trajectory in trajectories} == {True, False}
+    assert minari_spaces("cartpole/made-v0") == (env.observation_space, env.action_space)
+
+
+def test_dict_observations():
+    """As those of the point mazes."""
+    space = spaces.Dict({key: spaces.Box(-9, 9, (2,)) for key in ("observation", "achieved_goal", "desired_goal")})
+    observations = {key: np.full((4, 2), i, dtype=np.float32) for i, key in enumerate(space.spaces)}
+    make_dataset([episode(observations=observations)], observation_space=space)
+    (trajectory,) = load_minari("made/up-v0")
+    for i, key in enumerate(space.spaces):
+        assert (trajectory.observations[key] == i).all() and trajectory.observations[key].shape == (3, 2)
+
+
+def test_images_and_discrete_actions():
+    images = np.random.default_rng(0).integers(0, 255, (4, 40, 36, 3), dtype=np.uint8)
+    space = spaces.Box(0, 255, (40, 36, 3), np.uint8)
+    made = episode(observations=images, actions=np.array([0, 2, 1]))
+    make_dataset([made], observation_space=space, action_space=spaces.Discrete(3), jpeg_encoding=False)
+    (trajectory,) = load_minari("made/up-v0")
+    np.testing.assert_array_equal(trajectory.observations, images[:3])
+    assert trajectory.actions.tolist() == [0, 2, 1]
+
+
+def test_return_only_knows_no_step_reward():
+    rewards = np.random.default_rng(0).normal(size=6)
+    make_dataset([episode(6, rewards=rewards)], "one/made-v0")
+    make_dataset([episode(6, rewards=np.sort(rewards))], "two/made-v0")
+    (a,), (b,) = load_minari("one/made-v0", return_only=True), load_minari("two/made-v0", return_only=True)
+    assert a.rewards.tolist() == b.rewards.tolist() == [0] * 5 + [a.total_return]
+    assert a.total_return == pytest.approx(rewards.sum())
+
+
+def changed(name, index, value):
+    array = np.array(getattr(episode(), name), dtype=np.float64)
+    array[index] = value
+    return episode(**{name: array})
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (changed("observations", (1, 0), np.nan), "observations at step 1 are not finite"),
+        (changed("actions", (2, 0), np.inf), "actions at step 2 are not finite"),
+        (changed("rewards", 0, np.nan), "rewards at step 0 are not finite"),
+        (changed("actions", (2, 0), 2.1), "actions at step 2 are out of bounds"),
+        (episode(observations=np.zeros((4, 3))), r"observations of shape \(3,\) and dtype float64 do not fit"),
+        (episode(actions=np.zeros((2, 1))), r"actions of shape \(2, 1\) beside 3 rewards"),
+        (episode(observations=np.zeros((2, 2))), r"observations of shape \(2, 2\) beside 3 rewards"),
+    ],
+)
+def test_bad_data_is_refused(bad, message):
+    make_dataset([episode(), bad])
+    with pytest.raises(ValueError, match=f"made/up-v0: trajectory 1: {message}"):
+        load_minari("made/up-v0")
+
+
+def test_an_empty_episode(datasets_path):
+    make_dataset([episode(), episode()])
+    with h5py.File(datasets_path / "made/up-v0/data/main_data.hdf5", "a") as file:
+        for name, shape in {"actions": (0, 1), "rewards": 0, "terminations": 0, "truncations": 0}.items():
+            del file["episode_1"][name]
+            file["episode_1"][name] = np.zeros(shape)
+    with pytest.raises(ValueError, match="made/up-v0: trajectory 1: a trajectory has at least one step"):
+        load_minari("made/up-v0")
+
+
+def test_no_episode():
+    make_dataset([])
+    with pytest.raises(ValueError, match="made/up-v0: no trajectory"):
+        load_minari("made/up-v0")
+
+
+def test_spaces_that_are_not_supported():
+    space = spaces.Tuple([SPACES[0], SPACES[0]])
+    observations = (np.zeros((4, 2)), np.zeros((4, 2)))
+    make_dataset([episode(observations=observations)], observation_space=space)
+    with pytest.raises(ValueError, match=r"made/up-v0: the space Tuple.* is not supported"):
+        load_minari("made/up-v0")
+
+
+def test_truncated_files(datasets_path):
+    make_dataset([episode(), episode()])
+    data, metadata = (datasets_path / "made/up-v0/data" / name for name in ("main_data.hdf5", "metadata.json"))
+    intact = data.read_bytes()
+    for n_bytes in (0, 1000, len(intact) - 100):
+        data.write_bytes(intact[:n_bytes])
+        with pytest.raises(ValueError, match="made/up-v0: the data set cannot be read, it may be truncated"):
+            load_minari("made/up-v0")
+    data.write_bytes(intact)
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 3}))
+    with pytest.raises(ValueError, match="made/up-v0: the data set cannot be read"):
+        load_minari("made/up-v0")
+    metadata.write_text("{")
+    with pytest.raises(ValueError, match="made"):
+        load_minari(datasets_path / "made/up-v0")
+
+
+def test_a_folder_without_data(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path}: No data found"):
+        load_minari(tmp_path)
+
+
+def test_not_installed_is_downloaded(monkeypatch):
+    def download(dataset_id):
+        make_dataset([episode()], dataset_id)
+
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", download)
+    assert len(load_minari("made/up-v0")) == 1
+
+
+def test_no_network(monkeypatch):
+    def download(dataset_id):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", download)
+    with pytest.raises(FileNotFoundError, match="'made/up-v0' is not installed and could not be downloaded: no route"):
+        load_minari("made/up-v0")
+
+
+@pytest.mark.parametrize("module", ["minari", "minari.dataset._storages.hdf5_storage"])
+def test_something_is_missing(monkeypatch, module):
+    make_dataset([episode()])
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"sb3-gac\[data\]"):
+        load_minari("made/up-v0")
