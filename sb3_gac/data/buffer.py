@@ -11,15 +11,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac.data.space import scale_actions, unscale_actions
 from sb3_gac.data.table import RECORD, SampleBy, TrajectoryTable, pack
-from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations
+from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations, observation_items
 from sb3_gac.type_aliases import TensorObs, TrajectoryBatch
 
 try:
     import psutil  # type: ignore[import-untyped]
 except ImportError:
     psutil = None
-
-_ARRAYS = ("observations", "actions", "rewards", "dones", "timeouts")
 
 
 class TrajectoryReplayBuffer(ReplayBuffer):
@@ -172,7 +170,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             return
         sources = self._table.closed
         old_rows = [self._rows(source) for source in sources]
-        old_arrays = {name: getattr(self, name) for name in _ARRAYS}
+        old_arrays = self._arrays()
         self.n_envs, self.buffer_size = n_envs, max(self.capacity // n_envs, 1)
         self.reset()
 
@@ -187,8 +185,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         records["column"], records["start"] = columns, starts
         for index in kept:
             rows = self._rows(records[index])
-            for name, old in old_arrays.items():
-                _copy(getattr(self, name), rows, columns[index], old, old_rows[index], sources["column"][index])
+            for name, array in self._arrays().items():
+                array[rows, columns[index]] = old_arrays[name][old_rows[index], sources["column"][index]]
         records = records[kept]
         self._table.append(records[np.argsort(records["start"], kind="stable")])
         self._advance(int((records["start"] + records["length"]).max()))
@@ -254,17 +252,23 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in _ARRAYS:
+        for name in ("observations", "actions", "rewards", "dones", "timeouts"):
             state[name] = map_observations(lambda array: array[: self.size()], state[name])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._set_arrays(allocate=self.size() > 0)
         if self.size() > 0:
-            rows, columns = slice(self.size()), slice(None)
-            for name in _ARRAYS:
-                _copy(getattr(self, name), rows, columns, state[name], rows, columns)
+            used = self._arrays()
+            self._set_arrays(allocate=True)
+            for name, array in self._arrays().items():
+                array[: self.size()] = used[name]
+        else:
+            self._set_arrays(allocate=False)
+
+    def _arrays(self) -> dict[str, Array]:
+        others = {"actions": self.actions, "rewards": self.rewards, "dones": self.dones, "timeouts": self.timeouts}
+        return {**dict(observation_items(self.observations)), **others}
 
     def _set_arrays(self, allocate: bool) -> None:
         """Arrays full of zeros; unless allocated they take no memory and cannot be written."""
@@ -291,8 +295,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self._table.evict(self._n_rows + n_rows - self.buffer_size)
 
     def _warn_if_too_large(self) -> None:
-        arrays = self.observations.values() if isinstance(self.observations, dict) else [self.observations]
-        needed = sum(array.nbytes for array in [*arrays, self.actions, self.rewards, self.dones, self.timeouts])
+        needed = sum(array.nbytes for array in self._arrays().values())
         if psutil is not None and needed > (available := psutil.virtual_memory().available):
             warnings.warn(
                 "This system does not have apparently enough memory to store the complete "
@@ -302,15 +305,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def _write(self, rows: Any, columns: Any, observations: Observations, actions: Array, rewards: Array) -> None:
         """Assign arrays of shape ``(n, ...)`` to n rows of one column, or to one row of the n columns."""
-        n = len(rewards)
-        if isinstance(self.observations, dict):
-            assert isinstance(observations, dict) and isinstance(self.obs_shape, dict)
-            for key, array in self.observations.items():
-                array[rows, columns] = np.reshape(observations[key], (n, *self.obs_shape[key]))
-        else:
-            self.observations[rows, columns] = np.reshape(observations, (n, *self.obs_shape))  # type: ignore[arg-type]
-        self.actions[rows, columns] = np.reshape(actions, (n, self.action_dim))
-        self.rewards[rows, columns] = rewards
+        arrays = self._arrays()
+        for name, values in [*observation_items(observations), ("actions", actions), ("rewards", rewards)]:
+            arrays[name][rows, columns] = np.reshape(values, (len(rewards), *arrays[name].shape[2:]))
 
     def _advance(self, n_rows: int) -> None:
         self._n_rows += n_rows
@@ -361,12 +358,3 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 def _take(array: Array, indices: Array) -> Array:
     """Copies of the transitions at these indices into rows and columns laid end to end: thrice as fast as two indices."""
     return array.reshape(-1, *array.shape[2:]).take(indices, axis=0)
-
-
-def _copy(target: Observations, rows: Any, column: Any, source: Observations, source_rows: Any, source_column: Any) -> None:
-    """Copy rows of a column of an array, or of each array of a dict."""
-    if isinstance(target, dict) and isinstance(source, dict):
-        for key, array in target.items():
-            array[rows, column] = source[key][source_rows, source_column]
-    elif not isinstance(target, dict) and not isinstance(source, dict):
-        target[rows, column] = source[source_rows, source_column]

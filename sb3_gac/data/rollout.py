@@ -32,7 +32,7 @@ def rollout_trajectories(
     Play whole episodes with a policy.
 
     Short episodes are not over-represented: a number of episodes is shared out among the envs beforehand,
-    and with a number of steps every episode that was started is finished.
+    and with a number of steps every episode that was started is finished. The env must end its episodes.
 
     :param model: SB3 algorithm or policy, or whatever has their ``predict``.
     :param env: The env, or several in a VecEnv. Observations and rewards are recorded as they were
