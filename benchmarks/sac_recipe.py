@@ -1,0 +1,282 @@
+"""Data of the locomotion tasks: what SAC saw while it learnt, and what it did then."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import safe_mean, set_random_seed
+from tqdm import tqdm
+
+from benchmarks.envs import Task
+from benchmarks.episode import Episode
+
+
+@dataclass(frozen=True)
+class SacTraining:
+    """
+    SAC from scratch, one update per step, until it is of medium skill. Can be interrupted.
+
+    Checkpoints are made between two trajectories only, so that going on from one cuts none. The random numbers are
+    seeded anew there: a resumed training is as good as an uninterrupted one, but not the same.
+
+    :param return_threshold: it stops when the mean of the last returns passes this.
+    :param n_returns: of how many last trajectories.
+    :param random_steps: steps of random actions before the first update.
+    :param net_arch: hidden layers of actor and critics.
+    :param max_steps: a training that has not stopped by then has failed.
+    :param checkpoint_steps: steps between two checkpoints.
+    """
+
+    return_threshold: float
+    n_returns: int = 10
+    random_steps: int = 5_000
+    net_arch: tuple[int, ...] = (256, 256)
+    max_steps: int = 1_000_000
+    checkpoint_steps: int = 25_000
+
+    def run(self, task: Task, seed: int, work_dir: Path) -> SAC:
+        """
+        Train, or go on from the last checkpoint, or load what is done already.
+
+        :param task: whose environment to train in.
+        :param seed: of the training.
+        :param work_dir: where the checkpoints are, in a folder per environment and seed.
+        :return: the model with its replay buffer, which holds every trajectory, all of them whole.
+        :raises RuntimeError: when ``max_steps`` did not do.
+        :raises ValueError: when the checkpoints come from other settings.
+        """
+        checkpoints = CheckpointFolder(work_dir / f"{task.env_id}-seed{seed}", self)
+        env = task.make_env()
+        model = checkpoints.load(env)
+        if model is not None:
+            # Not the starts and the noise that it has seen already
+            model.set_random_seed(seed + _replay_buffer(model).size())
+        else:
+            model = SAC(
+                "MlpPolicy",
+                env,
+                learning_starts=self.random_steps,
+                buffer_size=self.max_steps + 1,  # it never runs full
+                policy_kwargs={"net_arch": list(self.net_arch)},
+                stats_window_size=self.n_returns,
+                seed=seed,
+            )
+        if not self.is_reached(model):
+            n_left = self.max_steps - _replay_buffer(model).size()
+            callback = _TrainingCallback(self, checkpoints)
+            model.learn(n_left, callback=callback, reset_num_timesteps=model.num_timesteps == 0)
+            if not self.is_reached(model):
+                raise RuntimeError(
+                    f"SAC on {task.env_id} with seed {seed} did not pass a mean return of {self.return_threshold:g} "
+                    f"within {self.max_steps:,} steps: the last {self.n_returns} trajectories had {mean_return(model):.1f}"
+                )
+        return model
+
+    def is_reached(self, model: SAC) -> bool:
+        """Whether the last returns pass the threshold."""
+        returns = model.ep_info_buffer
+        return returns is not None and len(returns) == self.n_returns and mean_return(model) > self.return_threshold
+
+
+@dataclass(frozen=True)
+class MediumReplayRecipe:
+    """
+    Every trajectory that SAC saw until it was of medium skill.
+
+    :param training: the training.
+    """
+
+    training: SacTraining
+
+    @property
+    def description(self) -> str:
+        return "Everything SAC saw from its first random step until its mean return passed the threshold."
+
+    @property
+    def total_steps(self) -> None:
+        return None
+
+    def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
+        """
+        Train and hand over the replay buffer.
+
+        :param task: whose environment to train in.
+        :param seed: seed of the training.
+        :param work_dir: folder of the checkpoints.
+        """
+        yield from replay_episodes(self.training.run(task, seed, work_dir))
+
+
+@dataclass(frozen=True)
+class MediumRecipe:
+    """
+    Trajectories of the stochastic policy that the training ended with.
+
+    :param training: the training; the same one as that of medium-replay is run only once.
+    :param n_steps: trajectories are added until there are that many steps; the last one is whole.
+    """
+
+    training: SacTraining
+    n_steps: int = 200_000
+
+    @property
+    def description(self) -> str:
+        return "The stochastic policy of SAC at the time when its mean return passed the threshold."
+
+    @property
+    def total_steps(self) -> int:
+        return self.n_steps
+
+    def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
+        """
+        Train and roll out.
+
+        :param task: whose environment to train and act in.
+        :param seed: seed of the training, and one less than that of the roll-outs.
+        :param work_dir: folder of the checkpoints.
+        """
+        model = self.training.run(task, seed, work_dir)
+        # Other starts than those of the training
+        set_random_seed(seed + 1)
+        env = task.make_env()
+        next_seed: int | None = seed + 1
+        n_steps = 0
+        while n_steps < self.n_steps:
+            observation, _ = env.reset(seed=next_seed)
+            next_seed = None
+            observations, actions, rewards = [observation], [], []
+            terminated = truncated = False
+            while not (terminated or truncated):
+                action, _ = model.predict(observation, deterministic=False)
+                observation, reward, terminated, truncated, _ = env.step(action)
+                observations.append(observation)
+                actions.append(action)
+                rewards.append(float(reward))
+            n_steps += len(rewards)
+            yield Episode(np.stack(observations), np.stack(actions), np.array(rewards), terminated)
+        env.close()
+
+
+def replay_episodes(model: SAC) -> Iterator[Episode]:
+    """
+    The whole trajectories in a model's replay buffer, oldest first.
+
+    :param model: trained in one environment, with a replay buffer that never overflowed.
+    """
+    buffer = _replay_buffer(model)
+    if buffer.full:
+        raise ValueError("the replay buffer overflowed: its oldest trajectories are lost")
+    start = 0
+    for last in np.flatnonzero(buffer.dones[: buffer.pos, 0]).tolist():
+        steps = slice(start, last + 1)
+        yield Episode(
+            observations=np.concatenate([buffer.observations[steps, 0], buffer.next_observations[last : last + 1, 0]]),
+            actions=model.policy.unscale_action(buffer.actions[steps, 0]).astype(np.float32),
+            rewards=buffer.rewards[steps, 0],
+            terminated=not buffer.timeouts[last, 0],
+        )
+        start = last + 1
+
+
+def mean_return(model: SAC) -> float:
+    """Mean of the last returns, over as many as the model keeps; NaN before the first."""
+    return float(safe_mean([info["r"] for info in model.ep_info_buffer or ()]))
+
+
+class CheckpointFolder:
+    """
+    The newest model of a training with its replay buffer; an interruption leaves the one before.
+
+    :param folder: made when the first checkpoint is saved.
+    :param training: settings that all checkpoints in this folder share.
+    """
+
+    def __init__(self, folder: Path, training: SacTraining) -> None:
+        self.folder = folder
+        self.settings = json.loads(json.dumps(dataclasses.asdict(training)))
+
+    def load(self, env: object) -> SAC | None:
+        """
+        The newest checkpoint, or None when there is none.
+
+        :param env: environment to go on in.
+        :raises ValueError: when it was made with other settings.
+        """
+        paths = sorted(self.folder.glob("step_*"))
+        if not paths:
+            return None
+        settings = json.loads((paths[-1] / "settings.json").read_text())
+        if settings != self.settings:
+            raise ValueError(f"{self.folder} holds a training with other settings, {settings}: delete it to train anew")
+        model = SAC.load(paths[-1] / "model.zip", env=env)  # type: ignore[arg-type]
+        model.load_replay_buffer(paths[-1] / "replay_buffer.pkl")
+        return model
+
+    def save(self, model: SAC) -> None:
+        """
+        Add a checkpoint and remove the older ones.
+
+        :param model: with its replay buffer, which ends with the end of a trajectory.
+        """
+        older = list(self.folder.glob("step_*"))
+        path = self.folder / f"step_{_replay_buffer(model).size():09d}"
+        partial = self.folder / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        model.save(partial / "model.zip")
+        model.save_replay_buffer(partial / "replay_buffer.pkl")
+        (partial / "settings.json").write_text(json.dumps(self.settings))
+        partial.rename(path)
+        for old in older:
+            shutil.rmtree(old)
+
+
+class _TrainingCallback(BaseCallback):
+    """
+    Stops the training at its threshold, saves checkpoints and shows the progress, each between two trajectories.
+
+    SB3 calls it before it stores the step. So it is the first step of the next trajectory, not stored yet, that
+    finds the last one complete.
+    """
+
+    def __init__(self, training: SacTraining, checkpoints: CheckpointFolder) -> None:
+        super().__init__()
+        self.training = training
+        self.checkpoints = checkpoints
+        self.n_saved = 0
+        self.bar: tqdm[None] | None = None
+
+    def _on_training_start(self) -> None:
+        assert isinstance(self.model, SAC)
+        self.n_saved = _replay_buffer(self.model).size()
+        self.bar = tqdm(initial=self.n_saved, desc="SAC", unit=" steps", unit_scale=True, disable=None)
+
+    def _on_step(self) -> bool:
+        assert isinstance(self.model, SAC) and self.bar is not None
+        self.bar.update()
+        buffer = _replay_buffer(self.model)
+        n_steps = buffer.size()
+        if n_steps == self.n_saved or not buffer.dones[n_steps - 1, 0]:
+            return True
+        self.bar.set_postfix_str(f"return {mean_return(self.model):.0f} of {self.training.return_threshold:g}")
+        is_reached = self.training.is_reached(self.model)
+        if is_reached or n_steps - self.n_saved >= self.training.checkpoint_steps:
+            self.checkpoints.save(self.model)
+            self.n_saved = n_steps
+        return not is_reached
+
+    def _on_training_end(self) -> None:
+        assert self.bar is not None
+        self.bar.close()
+
+
+def _replay_buffer(model: SAC) -> ReplayBuffer:
+    assert isinstance(model.replay_buffer, ReplayBuffer)
+    return model.replay_buffer
