@@ -4,6 +4,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
+from sb3_gac.networks.log_std import clamp_log_std
 from sb3_gac.type_aliases import PlanGaussian
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
@@ -41,4 +42,4 @@ class PlanEncoder(nn.Module):
         """
         pooled = self.step_net(th.cat((features, actions), dim=-1)).mean(dim=1)  # (batch_size, pooled_dim)
         mean, log_std = self.plan_net(pooled).chunk(2, dim=-1)
-        return PlanGaussian(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX))
+        return PlanGaussian(mean, clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX))

@@ -4,6 +4,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
+from sb3_gac.networks.log_std import clamp_log_std
 from sb3_gac.type_aliases import PlanGaussian
 
 LOG_STD_MIN, LOG_STD_MAX = -4.0, 1.0
@@ -37,8 +38,12 @@ class PlanPrior(nn.Module):
     ) -> None:
         super().__init__()
         self.plan_dim = plan_dim
-        self.gaussian_net = _zero_last_layer(create_mlp(features_dim, 2 * plan_dim, net_arch, activation_fn)) if conditional else None
-        self.residual_net = _zero_last_layer(create_mlp(plan_dim, plan_dim, net_arch, activation_fn)) if residual else None
+        self.gaussian_net: nn.Sequential | None = None
+        self.residual_net: nn.Sequential | None = None
+        if conditional:
+            self.gaussian_net = _zero_last_layer(create_mlp(features_dim, 2 * plan_dim, net_arch, activation_fn))
+        if residual:
+            self.residual_net = _zero_last_layer(create_mlp(plan_dim, plan_dim, net_arch, activation_fn))
 
     def forward(self, first_features: th.Tensor) -> PlanGaussian:
         """
@@ -50,7 +55,7 @@ class PlanPrior(nn.Module):
             zeros = first_features.new_zeros(first_features.shape[0], self.plan_dim)
             return PlanGaussian(zeros, zeros)
         mean, log_std = self.gaussian_net(first_features).chunk(2, dim=-1)
-        return PlanGaussian(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX))
+        return PlanGaussian(mean, clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX))
 
     def embed(self, plans: th.Tensor) -> th.Tensor:
         """

@@ -1,9 +1,12 @@
 """The return predictor p(y | z, o_1)."""
 
 import math
+from itertools import pairwise
 
 import torch as th
 from torch import nn
+
+from sb3_gac.networks.log_std import clamp_log_std
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 1.0
 
@@ -37,7 +40,7 @@ class ReturnPredictor(nn.Module):
     Ensemble of Gaussian heads over the return of a trajectory, given its plan and its first observation.
 
     The networks speak in standardised returns; the statistics are kept here, saved with the model, and the last layer
-    is rescaled when they change so that every prediction in env units stays as it was (arXiv 1602.07714).
+    is rescaled when they change so that every predicted return stays as it was in env units (arXiv 1602.07714).
 
     :param features_dim: Size of the features of the first observation.
     :param plan_dim: Size of a plan.
@@ -48,6 +51,7 @@ class ReturnPredictor(nn.Module):
 
     return_mean: th.Tensor
     return_std: th.Tensor
+    has_statistics: th.Tensor
 
     def __init__(
         self, features_dim: int, plan_dim: int, net_arch: list[int], activation_fn: type[nn.Module], n_members: int = 5
@@ -56,12 +60,13 @@ class ReturnPredictor(nn.Module):
         self.n_members = n_members
         dims = [features_dim + plan_dim, *net_arch]
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+        for n_in, n_out in pairwise(dims):
             layers += [EnsembleLinear(n_members, n_in, n_out), activation_fn()]
         self.hidden_net = nn.Sequential(*layers)
         self.head = EnsembleLinear(n_members, dims[-1], 2)
         self.register_buffer("return_mean", th.zeros(()))
         self.register_buffer("return_std", th.ones(()))
+        self.register_buffer("has_statistics", th.zeros(()))  # a float, as all that a policy saves
 
     def forward(self, plans: th.Tensor, first_features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """
@@ -72,7 +77,7 @@ class ReturnPredictor(nn.Module):
         """
         inputs = th.cat((plans, first_features), dim=-1).expand(self.n_members, -1, -1)
         mean, log_std = self.head(self.hidden_net(inputs)).unbind(dim=-1)
-        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return mean, clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)
 
     def log_prob(self, returns: th.Tensor, plans: th.Tensor, first_features: th.Tensor) -> th.Tensor:
         """
@@ -106,14 +111,17 @@ class ReturnPredictor(nn.Module):
     @th.no_grad()
     def set_statistics(self, mean: float, std: float) -> None:
         """
-        Change the units of the standardised return without changing any prediction in env units.
+        Change the units of the standardised return without changing any predicted return in env units.
+
+        The first statistics are taken as they are: a new network has nothing to keep, and would start far from them. The
+        log standard deviations stay as they are in standardised units: the predictor doubts in proportion to the data.
 
         :param mean: New mean of the returns, in env units.
         :param std: New standard deviation of the returns, in env units.
         """
-        ratio = self.return_std / std
-        self.head.bias[..., 0] = (self.unstandardise(self.head.bias[..., 0]) - mean) / std
-        self.head.weight[..., 0] *= ratio
-        self.head.bias[..., 1] += ratio.log()
+        if self.has_statistics:
+            self.head.bias[..., 0] = (self.unstandardise(self.head.bias[..., 0]) - mean) / std
+            self.head.weight[..., 0] *= self.return_std / std
         self.return_mean.fill_(mean)
         self.return_std.fill_(std)
+        self.has_statistics.fill_(1.0)
