@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch as th
 from gymnasium import spaces
@@ -16,6 +17,8 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from torch import nn
 from torch.nn import functional as F
 
+from sb3_gac.networks.log_std import clamp_log_std
+
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 0.5
 
 
@@ -29,7 +32,7 @@ class ActionHead(nn.Module, ABC):
     encoded_dim: int
     """Size of an action as the encoder sees it."""
 
-    def __init__(self, action_space: spaces.Space) -> None:
+    def __init__(self, action_space: spaces.Space[Any]) -> None:
         super().__init__()
         self.action_dim = get_action_dim(action_space)
 
@@ -75,7 +78,7 @@ class GaussianActionHead(ActionHead):
 
     def _mean_and_log_std(self, hidden: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         mean, log_std = self.net(hidden).chunk(2, dim=-1)
-        return th.tanh(mean), log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return th.tanh(mean), clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)
 
     def log_prob(self, hidden: th.Tensor, actions: th.Tensor) -> th.Tensor:
         mean, log_std = self._mean_and_log_std(hidden)
@@ -97,13 +100,14 @@ class CategoricalActionHead(ActionHead):
     :param action_space: Discrete, MultiDiscrete or MultiBinary space of the actions.
     """
 
-    def __init__(self, hidden_dim: int, action_space: spaces.Space) -> None:
+    def __init__(self, hidden_dim: int, action_space: spaces.Space[Any]) -> None:
         super().__init__(action_space)
-        self.distribution = make_proba_distribution(action_space)
-        assert isinstance(
-            self.distribution, (CategoricalDistribution, MultiCategoricalDistribution, BernoulliDistribution)
-        ), f"no likelihood for actions of {action_space}"
-        self.net = self.distribution.proba_distribution_net(hidden_dim)
+        self.action_space = action_space
+        distribution = make_proba_distribution(action_space)
+        assert isinstance(distribution, (CategoricalDistribution, MultiCategoricalDistribution, BernoulliDistribution)), (
+            f"no likelihood for actions of {action_space}"
+        )
+        self.net = distribution.proba_distribution_net(hidden_dim)
         if isinstance(action_space, spaces.Discrete):
             self.category_counts = [int(action_space.n)]
         elif isinstance(action_space, spaces.MultiDiscrete):
@@ -115,17 +119,16 @@ class CategoricalActionHead(ActionHead):
     def encode(self, actions: th.Tensor) -> th.Tensor:
         if not self.category_counts:
             return actions
-        return th.cat(
-            [F.one_hot(actions[..., i].long(), n).float() for i, n in enumerate(self.category_counts)], dim=-1
-        )
+        return th.cat([F.one_hot(actions[..., i].long(), n).float() for i, n in enumerate(self.category_counts)], dim=-1)
 
     def _distribution(self, hidden: th.Tensor) -> Distribution:
-        distribution: Distribution = self.distribution.proba_distribution(self.net(hidden))
+        # A new one each time: it keeps its logits, and a module that holds a graph cannot be copied
+        distribution: Distribution = make_proba_distribution(self.action_space).proba_distribution(self.net(hidden))
         return distribution
 
     def log_prob(self, hidden: th.Tensor, actions: th.Tensor) -> th.Tensor:
         flat_actions = actions.flatten(0, -2)  # SB3's distributions know one batch axis
-        if isinstance(self.distribution, CategoricalDistribution):
+        if isinstance(self.action_space, spaces.Discrete):
             flat_actions = flat_actions.squeeze(-1)
         return self._distribution(hidden.flatten(0, -2)).log_prob(flat_actions).view(actions.shape[:-1])
 
@@ -133,7 +136,7 @@ class CategoricalActionHead(ActionHead):
         return self._distribution(hidden).get_actions(deterministic).view(-1, self.action_dim).float()
 
 
-def make_action_head(hidden_dim: int, action_space: spaces.Space) -> ActionHead:
+def make_action_head(hidden_dim: int, action_space: spaces.Space[Any]) -> ActionHead:
     """
     Action likelihood for a space.
 
