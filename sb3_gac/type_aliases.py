@@ -55,9 +55,9 @@ class PlanGaussian(NamedTuple):
 
         :param prior: The Gaussian to diverge from.
         """
-        variance_ratio = (2 * (self.log_std - prior.log_std)).exp()
-        distance = ((self.mean - prior.mean) / prior.log_std.exp()).square()
-        return 0.5 * (variance_ratio + distance - 1 - variance_ratio.log()).sum(dim=-1)
+        log_ratio = 2 * (self.log_std - prior.log_std)  # of the variances
+        distance = (self.mean - prior.mean) * (-prior.log_std).exp()
+        return 0.5 * (log_ratio.expm1() - log_ratio + distance.square()).sum(dim=-1)
 
 
 class ElboTerms(NamedTuple):
