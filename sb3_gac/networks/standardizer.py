@@ -1,5 +1,7 @@
 """Standardisation of observations with statistics kept in the model."""
 
+from typing import Any
+
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
@@ -63,9 +65,8 @@ class ObservationStandardizer(nn.Module):
     :param normalize_images: Whether images are divided by 255 before they come here.
     """
 
-    def __init__(self, observation_space: spaces.Space, normalize_images: bool = True) -> None:
+    def __init__(self, observation_space: spaces.Space[Any], normalize_images: bool = True) -> None:
         super().__init__()
-        self.is_dict = isinstance(observation_space, spaces.Dict)
         parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
         self.standardizers = nn.ModuleDict()
         for key, space in parts.items():
@@ -84,12 +85,10 @@ class ObservationStandardizer(nn.Module):
         :param observations: Observations of shape ``(n_observations, *obs_shape)``, or a dict of such tensors.
         :param first_observations: First observations of trajectories, of shape ``(n_trajectories, *obs_shape)``.
         """
-        if not isinstance(observations, dict) or not isinstance(first_observations, dict):
-            assert not isinstance(observations, dict) and not isinstance(first_observations, dict)
-            observations, first_observations = {"": observations}, {"": first_observations}
-        for key, vectors in observations.items():
-            if self._name(key) in self.standardizers:
-                self.standardizers[self._name(key)].set_statistics(vectors, first_observations[key])
+        first_vectors = _by_key(first_observations)
+        for key, vectors in _by_key(observations).items():
+            if (standardizer := self._standardizer(key)) is not None:
+                standardizer.set_statistics(vectors, first_vectors[key])
 
     def forward(self, observations: TensorObs, at_start: bool = False) -> TensorObs:
         """
@@ -103,8 +102,20 @@ class ObservationStandardizer(nn.Module):
         return self._standardise("", observations, at_start)
 
     def _standardise(self, key: str, vectors: th.Tensor, at_start: bool) -> th.Tensor:
+        standardizer = self._standardizer(key)
+        if standardizer is None:
+            return vectors
+        standardised: th.Tensor = standardizer(vectors, at_start)
+        return standardised
+
+    def _standardizer(self, key: str) -> VectorStandardizer | None:
         name = self._name(key)
         if name not in self.standardizers:
-            return vectors
-        standardised: th.Tensor = self.standardizers[name](vectors, at_start)
-        return standardised
+            return None
+        standardizer = self.standardizers[name]
+        assert isinstance(standardizer, VectorStandardizer)
+        return standardizer
+
+
+def _by_key(observations: TensorObs) -> dict[str, th.Tensor]:
+    return observations if isinstance(observations, dict) else {"": observations}
