@@ -1,5 +1,8 @@
 """Generative Actor Critic."""
 
+import io
+import pathlib
+import warnings
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -10,15 +13,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, PlanActor
-from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TensorObs, TrajectoryBatch
+from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
@@ -57,6 +60,7 @@ class GAC(OffPolicyAlgorithm):
         buffer_size: int = 1_000_000,
         learning_starts: int = 100,
         batch_size: int = 64,
+        gamma: float = 1.0,
         train_freq: int | tuple[int, str] = 1,
         gradient_steps: int = 1,
         action_noise: ActionNoise | None = None,
@@ -93,7 +97,7 @@ class GAC(OffPolicyAlgorithm):
             buffer_size,
             learning_starts,
             batch_size,
-            gamma=1.0,
+            gamma=gamma,
             train_freq=train_freq,
             gradient_steps=gradient_steps,
             action_noise=action_noise,
@@ -110,6 +114,8 @@ class GAC(OffPolicyAlgorithm):
             sde_support=False,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
+        if gamma != 1:  # taken because scripts give it to every algorithm
+            warnings.warn(f"gamma={gamma} has no effect: GAC models the undiscounted return of a trajectory", stacklevel=2)
         self.n_encode_steps = n_encode_steps
         self.n_score_steps = n_score_steps
         self.effective_horizon = effective_horizon
@@ -133,14 +139,20 @@ class GAC(OffPolicyAlgorithm):
         self._last_plans: tuple[np.ndarray, ...] | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
-        if env is None:  # the data set, or the loaded model, will bring them
+        if env is None:  # a data set, the loaded model or set_env() will bring them
             self.observation_space = self.action_space = None  # type: ignore[assignment]
+            self.n_envs = 1
         elif _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
         if self.replay_buffer_class is None:
             self.replay_buffer_class = TrajectoryReplayBuffer
+        if not issubclass(self.replay_buffer_class, TrajectoryReplayBuffer):
+            raise TypeError(
+                "GAC learns from whole trajectories: replay_buffer_class must be a TrajectoryReplayBuffer, "
+                f"not {self.replay_buffer_class.__name__}"
+            )
         super()._setup_model()
         self.actor = self.policy.actor
         self._rollout_returns = np.zeros(self.n_envs)
@@ -189,9 +201,7 @@ class GAC(OffPolicyAlgorithm):
         first_features = self.actor.extract_features(batch.first_observations, at_start=True)
         encoded, scored = slice(None, self.n_encode_steps), slice(self.n_encode_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
-        return elbo(
-            self.actor.model, posterior, features[:, scored], batch.actions[:, scored], first_features, batch.returns
-        )
+        return elbo(self.actor.model, posterior, features[:, scored], batch.actions[:, scored], first_features, batch.returns)
 
     def _posterior(self, features: th.Tensor, actions: th.Tensor, first_features: th.Tensor) -> PlanGaussian:
         return fit_posterior(
@@ -319,6 +329,8 @@ class GAC(OffPolicyAlgorithm):
             callback.on_training_end()
         finally:
             self.env = env
+            if env is None:
+                self._last_obs = None
         return self
 
     def set_offline_data(self, data: DatasetSource, return_only: bool = False) -> None:
@@ -332,7 +344,6 @@ class GAC(OffPolicyAlgorithm):
         dataset = load_dataset(data, self.observation_space, self.action_space, return_only)
         if self.observation_space is None:
             self.observation_space, self.action_space = dataset.observation_space, dataset.action_space
-            self.n_envs = 1
             self._setup_model()
         buffer = TrajectoryReplayBuffer(
             sum(len(trajectory) for trajectory in dataset.trajectories),
@@ -407,31 +418,60 @@ class GAC(OffPolicyAlgorithm):
         self: SelfGAC,
         total_timesteps: int,
         callback: MaybeCallback = None,
-        log_interval: int = 4,
+        log_interval: int | None = 4,
         tb_log_name: str = "GAC",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfGAC:
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        return super().learn(
+            total_timesteps,
+            callback,
+            log_interval,  # type: ignore[arg-type]  # None never logs, as in collect_rollouts
+            tb_log_name,
+            reset_num_timesteps,
+            progress_bar,
+        )
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """
-        Set the environment to learn in, with any number of parallel environments.
+        Set the environment to learn in; a model that has none yet takes on any number of parallel ones.
 
         :param env: The environment.
         :param force_reset: Whether to reset it before the next rollout.
+        :raises AssertionError: when the model has had another number of parallel environments; load it with the new ones.
         """
-        wrapped = self._wrap_env(env, self.verbose)
-        if wrapped.num_envs != self.n_envs:
-            self.n_envs = wrapped.num_envs
-            force_reset = True
-            if self.replay_buffer is not None:
-                self.replay_buffer.set_n_envs(self.n_envs)
+        env = self._wrap_env(env, self.verbose)
+        if self.observation_space is None:
+            self.observation_space, self.action_space, self.n_envs = env.observation_space, env.action_space, env.num_envs
+            self._setup_model()
+        elif self.env is None and self.n_envs != env.num_envs:
+            assert self.replay_buffer is not None
+            self.n_envs = env.num_envs
+            self.replay_buffer.set_n_envs(self.n_envs)
+        super().set_env(env, force_reset)
         if force_reset:
             self._forget_rollout()
-        super().set_env(wrapped, force_reset)
 
     # ---------------------------------------------------------------- saving
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Load a replay buffer; it may have been filled by another number of environments.
+
+        :param path: Path to the pickled replay buffer, or an open file.
+        :param truncate_last_traj: Whether the episodes that were under way when it was saved have ended. ``False`` is for
+            environments that go on where they were.
+        :raises TypeError: when it is another type of replay buffer.
+        """
+        replay_buffer = load_from_pkl(path, self.verbose)
+        if not isinstance(replay_buffer, TrajectoryReplayBuffer):
+            raise TypeError(f"GAC needs a TrajectoryReplayBuffer, the file holds a {type(replay_buffer).__name__}")
+        if truncate_last_traj:
+            replay_buffer.close_open_trajectories()
+        if replay_buffer.n_envs != self.n_envs:
+            replay_buffer.set_n_envs(self.n_envs)
+        replay_buffer.device = self.device
+        self.replay_buffer = replay_buffer
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "actor", "offline_buffer", "_last_plans", "_rollout_returns"]
