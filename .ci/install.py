@@ -14,7 +14,8 @@ import sys
 # PyTorch publishes no `+cpu` for macOS: the plain wheels are CPU builds there.
 CPU_BUILD = "torch==2.13.0" if sys.platform == "darwin" else "torch==2.13.0+cpu"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-PIP_INSTALL = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+# Compiling modules ahead, most of which are never imported, would take as long as everything else.
+PIP_INSTALL = [sys.executable, "-m", "pip", "install", "--no-compile", "--disable-pip-version-check"]
 
 
 def main(arguments: list[str]) -> int:
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
         print(f"{torch} is not on the configured indices, trying {CPU_INDEX}", flush=True)
         status = subprocess.run([*PIP_INSTALL, "--extra-index-url", CPU_INDEX, torch]).returncode
         if status != 0:
+            print(f"{torch} cannot be installed here; set TORCH to a requirement that can", file=sys.stderr)
             return status
     return subprocess.run([*PIP_INSTALL, torch, *arguments]).returncode
 
