@@ -26,6 +26,9 @@ from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TrajectoryBatch
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
 KL_WARMUP_START = 0.05
+# Default steps of a trajectory to encode, and to score. With those for images, 64 trajectories send as many pictures
+# through the features extractor as a gradient step of SAC does with its 256 transitions.
+N_STEPS, N_IMAGE_STEPS = 32, 8
 STATISTICS_SAMPLE = 2048
 STATISTICS_GROWTH = 1.2
 ELITES_INTERVAL = 500
@@ -50,7 +53,9 @@ class GAC(OffPolicyAlgorithm):
     }
     policy: LatentPlanPolicy
     actor: PlanActor
-    replay_buffer: TrajectoryReplayBuffer | None  # type: ignore[assignment]
+    replay_buffer: TrajectoryReplayBuffer | None
+    n_encode_steps: int
+    n_score_steps: int
 
     def __init__(
         self,
@@ -67,8 +72,8 @@ class GAC(OffPolicyAlgorithm):
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
-        n_encode_steps: int = 32,
-        n_score_steps: int = 32,
+        n_encode_steps: int | None = None,
+        n_score_steps: int | None = None,
         effective_horizon: float = 16.0,
         return_weight: float = 1.0,
         kl_warmup: int = 2000,
@@ -116,8 +121,8 @@ class GAC(OffPolicyAlgorithm):
         )
         if gamma != 1:  # taken because scripts give it to every algorithm
             warnings.warn(f"gamma={gamma} has no effect: GAC models the undiscounted return of a trajectory", stacklevel=2)
-        self.n_encode_steps = n_encode_steps
-        self.n_score_steps = n_score_steps
+        self.n_encode_steps = n_encode_steps  # type: ignore[assignment]  # until the spaces are known
+        self.n_score_steps = n_score_steps  # type: ignore[assignment]
         self.effective_horizon = effective_horizon
         self.return_weight = return_weight
         self.kl_warmup = kl_warmup
@@ -155,6 +160,9 @@ class GAC(OffPolicyAlgorithm):
             )
         super()._setup_model()
         self.actor = self.policy.actor
+        n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
+        self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
+        self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
         self._rollout_returns = np.zeros(self.n_envs)
         if self.target_return is None:
             self.target_return = TargetReturn(self.target_quantile, self.target_rise, self.target_fall, self.target_headroom)
@@ -250,7 +258,7 @@ class GAC(OffPolicyAlgorithm):
         if self._n_known_transitions > 0 and n_known < STATISTICS_GROWTH * self._n_known_transitions:
             return
         self._n_known_transitions = n_known
-        batch = self._sample_batch(STATISTICS_SAMPLE, self.n_score_steps)
+        batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)
         self.actor.set_statistics(batch)
         returns = np.concatenate([buffer.returns for buffer in self._buffers()])
         if len(returns) > 0:
@@ -272,10 +280,11 @@ class GAC(OffPolicyAlgorithm):
             return
         best = max(self._buffers(), key=lambda buffer: float(buffer.returns.max(initial=-np.inf)))
         batch = best.best(n_elites, 4 * self.n_encode_steps, self._vec_normalize_env)
+        self.policy.set_training_mode(False)
         with th.no_grad():
             first_features = self.actor.extract_features(batch.first_observations, at_start=True)
             posterior = self._posterior(self.policy.step_features(batch.observations), batch.actions, first_features)
-        self.actor.elite_plans.copy_(posterior.mean)
+        self.actor.elite_plans = posterior.mean
 
     # ---------------------------------------------------------------- offline
 

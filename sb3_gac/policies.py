@@ -6,7 +6,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
@@ -39,7 +39,7 @@ class PlanActor(BasePolicy):
 
     :param observation_space: Observation space.
     :param action_space: Action space.
-    :param net_arch: Hidden layers of the decoder and the prior, and of the return predictor (``dict(pi=..., qf=...)`` for both).
+    :param net_arch: Hidden layers of all networks; ``dict(pi=..., qf=...)`` gives the return predictor others.
     :param activation_fn: Activation of all networks.
     :param features_extractor_class: Features extractor, shared by all networks.
     :param features_extractor_kwargs: Keyword arguments of the features extractor.
@@ -47,7 +47,7 @@ class PlanActor(BasePolicy):
     :param plan_dim: Size of a plan.
     :param use_conditional_prior: Whether the prior over plans knows the first observation.
     :param use_residual_prior: Whether plans are bent by a learned residual.
-    :param n_return_predictors: Members of the return predictor's ensemble.
+    :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_elites: Plans of the best known trajectories compared with them when exploiting.
     :param exploit_steps: Gradient steps on the best candidates when exploiting.
@@ -58,17 +58,17 @@ class PlanActor(BasePolicy):
     :param explore_steps: Langevin steps when exploring.
     :param explore_step_size: Step size of these steps.
     :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
-    :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode (the paper).
+    :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode, the paper.
     """
 
-    elite_plans: th.Tensor
+    elite_plans: th.Tensor | None
     target_return: th.Tensor
     candidate_noise: th.Tensor
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         net_arch: NetArch,
         activation_fn: type[nn.Module],
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
@@ -77,7 +77,7 @@ class PlanActor(BasePolicy):
         plan_dim: int = 16,
         use_conditional_prior: bool = True,
         use_residual_prior: bool = False,
-        n_return_predictors: int = 5,
+        n_critics: int = 5,
         n_candidates: int = 256,
         n_elites: int = 0,
         exploit_steps: int = 0,
@@ -103,7 +103,7 @@ class PlanActor(BasePolicy):
         self.plan_dim = plan_dim
         self.use_conditional_prior = use_conditional_prior
         self.use_residual_prior = use_residual_prior
-        self.n_return_predictors = n_return_predictors
+        self.n_critics = n_critics
         self.n_candidates = n_candidates
         self.n_elites = n_elites
         self.exploit_steps = exploit_steps
@@ -116,6 +116,9 @@ class PlanActor(BasePolicy):
         self.use_action_noise = use_action_noise
         self.replan_freq = replan_freq
 
+        parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
+        self.sees_images = any(is_image_space(part, normalized_image=not normalize_images) for part in parts)
+
         self.features_extractor = self.make_features_extractor()
         self.standardizer = ObservationStandardizer(observation_space, normalize_images)
         features_dim = self.features_extractor.features_dim
@@ -123,9 +126,9 @@ class PlanActor(BasePolicy):
         self.model = TrajectoryModel(
             PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
             FilmDecoder(features_dim, plan_dim, action_space, actor_arch, activation_fn),
-            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_return_predictors),
+            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
         )
-        self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim))
+        self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
         uniform = th.quasirandom.SobolEngine(plan_dim, scramble=True, seed=0).draw(n_candidates)
@@ -136,7 +139,7 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_residual_prior n_return_predictors n_candidates n_elites exploit_steps exploit_learning_rate n_refined "
+            "use_residual_prior n_critics n_candidates n_elites exploit_steps exploit_learning_rate n_refined "
             "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
@@ -175,7 +178,7 @@ class PlanActor(BasePolicy):
             flat: TensorObs = {key: part.flatten(0, 1) for key, part in batch.observations.items()}
         else:
             flat = batch.observations.flatten(0, 1)
-        self.standardizer.set_statistics(self.preprocess(flat), self.preprocess(batch.first_observations))
+        self.standardizer.set_statistics(flat, batch.first_observations)
         std = batch.returns.std(correction=0).item()
         self.model.return_predictor.set_statistics(batch.returns.mean().item(), max(std, MIN_RETURN_STD))
 
@@ -196,7 +199,7 @@ class PlanActor(BasePolicy):
                 self.model,
                 features,
                 self.candidate_noise,
-                self.elite_plans if self.n_elites > 0 else None,
+                self.elite_plans,
                 self.exploit_steps,
                 self.exploit_learning_rate,
                 self.n_refined,
@@ -318,8 +321,8 @@ class LatentPlanPolicy(BasePolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         net_arch: NetArch | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
@@ -331,6 +334,11 @@ class LatentPlanPolicy(BasePolicy):
         use_encoder: bool = True,
         **actor_kwargs: Any,
     ) -> None:
+        is_dict = isinstance(observation_space, spaces.Dict)
+        if is_dict and features_extractor_class in (FlattenExtractor, NatureCNN):
+            raise ValueError(f"`MultiInputLatentPolicy` is the policy for dict observations such as {observation_space}")
+        if not is_dict and features_extractor_class is CombinedExtractor:
+            raise ValueError(f"`MlpLatentPolicy` is the policy for {observation_space}, `CnnLatentPolicy` if these are images")
         super().__init__(
             observation_space,
             action_space,
@@ -397,7 +405,8 @@ class LatentPlanPolicy(BasePolicy):
             flat: TensorObs = {key: part.flatten(0, 1) for key, part in observations.items()}
         else:
             batch_size, flat = len(observations), observations.flatten(0, 1)
-        return self.actor.extract_features(flat).unflatten(0, (batch_size, -1))
+        features: th.Tensor = self.actor.extract_features(flat).unflatten(0, (batch_size, -1))
+        return features
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self.actor._predict(observation, deterministic)
@@ -428,8 +437,8 @@ class CnnPolicy(LatentPlanPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         net_arch: NetArch | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
@@ -450,8 +459,8 @@ class MultiInputPolicy(LatentPlanPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         net_arch: NetArch | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,

@@ -36,9 +36,10 @@ class VectorStandardizer(nn.Module):
         """
         Take the statistics of a sample.
 
-        :param vectors: Sample of vectors, of shape ``(n_vectors, *shape)``.
-        :param start_vectors: Sample of first vectors of trajectories, of shape ``(n_trajectories, *shape)``.
+        :param vectors: Sample of vectors, of shape ``(n_vectors, *shape)``, in any dtype.
+        :param start_vectors: Sample of first vectors of trajectories, of shape ``(n_trajectories, *shape)``, in any dtype.
         """
+        vectors, start_vectors = vectors.float(), start_vectors.float()
         self.mean.copy_(vectors.mean(dim=0))
         self.std.copy_(vectors.std(dim=0, correction=0).clamp(min=MIN_STD))
         self.start_low.copy_(start_vectors.amin(dim=0))
@@ -80,7 +81,7 @@ class ObservationStandardizer(nn.Module):
 
     def set_statistics(self, observations: TensorObs, first_observations: TensorObs) -> None:
         """
-        Take the statistics of a sample of preprocessed observations.
+        Take the statistics of a sample of observations.
 
         :param observations: Observations of shape ``(n_observations, *obs_shape)``, or a dict of such tensors.
         :param first_observations: First observations of trajectories, of shape ``(n_trajectories, *obs_shape)``.
