@@ -119,7 +119,7 @@ def test_whether_there_are_statistics_is_saved():
 
 @pytest.mark.parametrize("is_certain", [False, True])
 def test_learns_a_spread_whatever_the_units_and_the_past(is_certain):
-    """Returns of 1000 + 300 z_1 + noise of 150; one certain of its past, equal returns must still learn to doubt."""
+    """Returns of 1000 + 300 z_1 + noise of 150, told also to a predictor that equal returns have made certain."""
     predictor = make_predictor((16,))
     if is_certain:
         predictor.set_statistics(1000.0, 1e-3)

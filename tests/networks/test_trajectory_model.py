@@ -1,0 +1,65 @@
+"""The model hands every part the plan as the prior bends it, and stays finite with senseless weights."""
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from torch import nn
+
+from sb3_gac.networks import FilmDecoder, PlanPrior, ReturnPredictor, TrajectoryModel
+
+FEATURES_DIM, PLAN_DIM, BATCH_SIZE, N_STEPS = 4, 3, 5, 6
+BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+
+def make_model(net_arch=(8,), residual=True, space=BOX, activation_fn=nn.ReLU) -> TrajectoryModel:
+    return TrajectoryModel(
+        PlanPrior(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn, residual=residual),
+        FilmDecoder(FEATURES_DIM, PLAN_DIM, space, list(net_arch), activation_fn),
+        ReturnPredictor(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn),
+    )
+
+
+def test_decoder_and_return_predictor_see_the_embedded_plan():
+    model = make_model()
+    model.prior.residual_net[-1].bias.data[:] = th.tensor([1.0, -2.0, 0.5])
+    features, actions = th.randn(BATCH_SIZE, N_STEPS, FEATURES_DIM), 2 * th.rand(BATCH_SIZE, N_STEPS, 2) - 1
+    first_features, returns, plans = features[:, 0], th.randn(BATCH_SIZE), th.randn(BATCH_SIZE, PLAN_DIM)
+    bent = plans + th.tensor([1.0, -2.0, 0.5])
+    decoder, predictor = model.decoder, model.return_predictor
+    for found, expected in (
+        (model.action_log_prob(features, actions, plans), decoder.action_log_prob(features, actions, bent)),
+        (model.act(first_features, plans, True), decoder.act(first_features, bent, True)),
+        (model.return_log_prob(returns, plans, first_features), predictor.log_prob(returns, bent, first_features)),
+        (model.predict_return(plans, first_features)[0], predictor(bent, first_features)[0]),
+    ):
+        th.testing.assert_close(found, expected)
+
+
+def test_the_prior_is_the_one_of_the_first_observation():
+    model, first_features = make_model(), th.randn(BATCH_SIZE, FEATURES_DIM)
+    nn.init.normal_(model.prior.gaussian_net[-1].weight)
+    for found, expected in zip(model.plan_prior(first_features), model.prior(first_features), strict=True):
+        assert th.equal(found, expected)
+
+
+@pytest.mark.parametrize("activation_fn", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("space", [BOX, spaces.Discrete(3)], ids=["Box", "Discrete"])
+@pytest.mark.parametrize("net_arch", [(16,), (256, 256)])
+def test_uniform_weights_give_finite_answers(net_arch, space, activation_fn):
+    model = make_model(net_arch, True, space, activation_fn)
+    model.load_state_dict({name: th.rand_like(part) for name, part in model.state_dict().items()})
+    features = 20 * th.rand(BATCH_SIZE, N_STEPS, FEATURES_DIM) - 10
+    prior = model.plan_prior(features[:, 0])
+    plans = prior.at(th.randn_like(prior.mean))
+    action = model.act(features[:, 0], plans, deterministic=False)
+    log_prob = model.action_log_prob(features, action.unsqueeze(1).expand(-1, N_STEPS, -1), plans)
+    return_log_prob = model.return_log_prob(100 * th.randn(BATCH_SIZE), plans, features[:, 0])
+    for answer in (*prior, action, log_prob, return_log_prob, *model.predict_return(plans, features[:, 0])):
+        assert th.isfinite(answer).all()
+    (log_prob.mean() + return_log_prob.mean()).backward()
+    assert all(th.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None)
+
+
+def test_all_that_is_saved_is_floating_point():
+    assert all(part.is_floating_point() for part in make_model().state_dict().values())
