@@ -45,7 +45,9 @@ def fit_posterior(
 
     features, first_features = features.detach(), first_features.detach()
     with th.enable_grad():
-        fitted = PlanGaussian(start.mean.detach().requires_grad_(), start.log_std.detach().requires_grad_())
+        fitted = PlanGaussian(
+            *(part.detach().clone().requires_grad_() for part in start)
+        )  # moved in place: not the start itself
         prior = PlanGaussian(*(part.detach() for part in model.plan_prior(first_features)))
         optimizer = th.optim.Adam(list(fitted), lr=learning_rate)
         for step in range(posterior_steps):
@@ -57,6 +59,4 @@ def fit_posterior(
             for parameter, gradient in zip(fitted, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
-    return PlanGaussian(
-        *(first + (last - first).detach() for first, last in zip(start, fitted, strict=True))
-    )
+    return PlanGaussian(*(first + (last - first).detach() for first, last in zip(start, fitted, strict=True)))
