@@ -5,6 +5,7 @@ import math
 import torch as th
 
 from sb3_gac.networks import TrajectoryModel
+from sb3_gac.type_aliases import PlanGaussian
 
 
 def target_log_prob(
@@ -35,7 +36,8 @@ def explore_plan(
     One plan per environment from p(z | y = target, o_1), of shape ``(n_envs, plan_dim)``.
 
     Prior samples are resampled by their likelihood of the target, which finds the mode; Langevin steps on the noise
-    then move the survivors off the finite set.
+    then move the survivors off the finite set. A step that the posterior would not have taken is refused (Metropolis),
+    so that any step size samples the same posterior and none diverges.
 
     :param model: The generative model.
     :param first_features: Features of the observations to plan from, of shape ``(n_envs, features_dim)``.
@@ -47,11 +49,11 @@ def explore_plan(
     n_envs = first_features.shape[0]
     with th.no_grad():
         prior = model.plan_prior(first_features)
-        mean, std = prior.mean, prior.log_std.exp()
-        noise = th.randn(n_envs, n_candidates, mean.shape[-1], device=mean.device)
+        noise = th.randn(n_envs, n_candidates, prior.mean.shape[-1], device=prior.mean.device)
+        plans = PlanGaussian(*(part.unsqueeze(1) for part in prior)).at(noise)  # (n_envs, n_candidates, plan_dim)
         log_weights = target_log_prob(
             model,
-            (mean.unsqueeze(1) + std.unsqueeze(1) * noise).flatten(0, 1),
+            plans.flatten(0, 1),
             first_features.repeat_interleave(n_candidates, dim=0),
             target_return.repeat_interleave(n_candidates),
         ).view(n_envs, n_candidates)
@@ -59,11 +61,32 @@ def explore_plan(
         gumbel = -th.log(th.empty_like(log_weights).exponential_())
         chosen = (log_weights + gumbel).argmax(dim=1)
         noise = noise[th.arange(n_envs, device=noise.device), chosen]  # (n_envs, plan_dim)
+    if explore_steps > 0:
+        log_density, gradient = _log_posterior(model, noise, prior, first_features, target_return)
     for _ in range(explore_steps):
-        with th.enable_grad():
-            noise = noise.detach().requires_grad_()
-            log_density = target_log_prob(model, mean + std * noise, first_features, target_return)
-            log_density = log_density - 0.5 * noise.square().sum(dim=-1)
-            (gradient,) = th.autograd.grad(log_density.sum(), [noise])  # the model keeps no gradient
-        noise = noise.detach() + 0.5 * step_size * gradient + step_size**0.5 * th.randn_like(noise)
-    return mean + std * noise
+        jump = th.randn_like(noise)
+        proposal = noise + 0.5 * step_size * gradient + step_size**0.5 * jump
+        proposal_log_density, proposal_gradient = _log_posterior(model, proposal, prior, first_features, target_return)
+        jump_back = (noise - proposal - 0.5 * step_size * proposal_gradient) / step_size**0.5
+        log_ratio = proposal_log_density - log_density + 0.5 * (jump.square() - jump_back.square()).sum(dim=-1)
+        is_accepted = th.rand_like(log_ratio).log() < log_ratio  # (n_envs,), never where anything is NaN
+        log_density = th.where(is_accepted, proposal_log_density, log_density)
+        gradient = th.where(is_accepted.unsqueeze(-1), proposal_gradient, gradient)
+        noise = th.where(is_accepted.unsqueeze(-1), proposal, noise)
+    return prior.at(noise)
+
+
+def _log_posterior(
+    model: TrajectoryModel,
+    noise: th.Tensor,
+    prior: PlanGaussian,
+    first_features: th.Tensor,
+    target_return: th.Tensor,
+) -> tuple[th.Tensor, th.Tensor]:
+    """log p(ε | y = target, o_1) up to a constant, of shape ``(n_envs,)``, and its gradient in the noise ε."""
+    with th.enable_grad():
+        noise = noise.detach().requires_grad_()
+        log_density = target_log_prob(model, prior.at(noise), first_features, target_return)
+        log_density = log_density - 0.5 * noise.square().sum(dim=-1)
+        (gradient,) = th.autograd.grad(log_density.sum(), [noise])  # the model keeps no gradient
+    return log_density.detach(), gradient
