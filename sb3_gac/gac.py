@@ -468,15 +468,15 @@ class GAC(OffPolicyAlgorithm):
         Load a replay buffer; it may have been filled by another number of environments.
 
         :param path: Path to the pickled replay buffer, or an open file.
-        :param truncate_last_traj: Whether the episodes that were under way when it was saved have ended. ``False`` is for
-            environments that go on where they were.
+        :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then closes
+            them and resets the environments. ``False`` is for environments that go on where they were.
         :raises TypeError: when it is another type of replay buffer.
         """
         replay_buffer = load_from_pkl(path, self.verbose)
         if not isinstance(replay_buffer, TrajectoryReplayBuffer):
             raise TypeError(f"GAC needs a TrajectoryReplayBuffer, the file holds a {type(replay_buffer).__name__}")
         if truncate_last_traj:
-            replay_buffer.close_open_trajectories()
+            self._last_obs = None
         if replay_buffer.n_envs != self.n_envs:
             replay_buffer.set_n_envs(self.n_envs)
         replay_buffer.device = self.device
