@@ -1,6 +1,8 @@
 """The plan decoder p(a_t | o_t, z)."""
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
+from typing import Any
 
 import torch as th
 from gymnasium import spaces
@@ -52,13 +54,13 @@ class FilmDecoder(PlanDecoder):
         self,
         features_dim: int,
         plan_dim: int,
-        action_space: spaces.Space,
+        action_space: spaces.Space[Any],
         net_arch: list[int],
         activation_fn: type[nn.Module],
     ) -> None:
         super().__init__()
         dims = [features_dim + plan_dim, *net_arch]
-        self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in zip(dims[:-1], dims[1:], strict=True)])
+        self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in pairwise(dims)])
         self.modulations = nn.ModuleList([nn.Linear(plan_dim, 2 * n_out) for n_out in net_arch])
         self.activation = activation_fn()
         self.head = make_action_head(dims[-1], action_space)
