@@ -1,6 +1,7 @@
 """Generative Actor Critic."""
 
 import io
+import math
 import pathlib
 import warnings
 from typing import Any, ClassVar, TypeVar
@@ -26,6 +27,7 @@ from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TrajectoryBatch
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
 KL_WARMUP_START = 0.05
+MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 # Default steps of a trajectory to encode, and to score. With those for images, 64 trajectories send as many pictures
 # through the features extractor as a gradient step of SAC does with its 256 transitions.
 N_STEPS, N_IMAGE_STEPS = 32, 8
@@ -76,7 +78,10 @@ class GAC(OffPolicyAlgorithm):
         n_score_steps: int | None = None,
         effective_horizon: float = 16.0,
         return_weight: float = 1.0,
-        kl_warmup: int = 2000,
+        kl_coef: str | float = "auto",
+        target_kl: float = 4.0,
+        kl_learning_rate: float = 0.01,
+        kl_warmup: int = 0,
         posterior_steps: int = 0,
         posterior_learning_rate: float = 0.3,
         best_ratio: float = 0.5,
@@ -125,6 +130,9 @@ class GAC(OffPolicyAlgorithm):
         self.n_score_steps = n_score_steps  # type: ignore[assignment]
         self.effective_horizon = effective_horizon
         self.return_weight = return_weight
+        self.kl_coef = kl_coef
+        self.target_kl = target_kl
+        self.kl_learning_rate = kl_learning_rate
         self.kl_warmup = kl_warmup
         self.posterior_steps = posterior_steps
         self.posterior_learning_rate = posterior_learning_rate
@@ -139,6 +147,7 @@ class GAC(OffPolicyAlgorithm):
 
         self.offline_buffer: TrajectoryReplayBuffer | None = None
         self.target_return: TargetReturn | None = None
+        self._log_kl_coef = 0.0 if kl_coef == "auto" else math.log(float(kl_coef))
         self._n_offline_updates = 0
         self._n_known_transitions = 0  # when the statistics were last taken
         self._last_plans: tuple[np.ndarray, ...] | None = None
@@ -183,7 +192,7 @@ class GAC(OffPolicyAlgorithm):
         for _ in range(gradient_steps):
             batch = self._sample_batch(batch_size, self.n_encode_steps + self.n_score_steps)
             terms = self._elbo(batch)
-            kl_coef = self._kl_coef()
+            kl_coef = self._current_kl_coef()
             loss = -(
                 self.effective_horizon * terms.action_log_prob
                 + self.return_weight * terms.return_log_prob
@@ -196,6 +205,8 @@ class GAC(OffPolicyAlgorithm):
             th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
             self._n_updates += 1
+            if self.kl_coef == "auto":
+                self._adjust_kl_coef(terms.kl.mean().item())
 
         for name, term in terms._asdict().items():
             self.logger.record(f"train/{name}", term.mean().item())
@@ -221,12 +232,19 @@ class GAC(OffPolicyAlgorithm):
             self.effective_horizon,
             self.posterior_steps,
             self.posterior_learning_rate,
+            self._current_kl_coef(),
         )
 
-    def _kl_coef(self) -> float:
-        if self.kl_warmup <= 0:
-            return 1.0
-        return min(1.0, KL_WARMUP_START + (1 - KL_WARMUP_START) * self._n_updates / self.kl_warmup)
+    def _current_kl_coef(self) -> float:
+        warmup = 1.0
+        if self.kl_warmup > 0:
+            warmup = min(1.0, KL_WARMUP_START + (1 - KL_WARMUP_START) * self._n_updates / self.kl_warmup)
+        return warmup * math.exp(self._log_kl_coef)
+
+    def _adjust_kl_coef(self, kl: float) -> None:
+        """Dual ascent: information that costs more nats than the target becomes dearer, less becomes cheaper."""
+        step = self.kl_learning_rate * min(kl / self.target_kl - 1, 1.0)
+        self._log_kl_coef = min(max(self._log_kl_coef + step, MIN_LOG_KL_COEF), MAX_LOG_KL_COEF)
 
     def _check_finite(self, terms: ElboTerms, loss: th.Tensor) -> None:
         if th.isfinite(loss):

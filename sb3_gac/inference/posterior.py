@@ -18,6 +18,7 @@ def fit_posterior(
     effective_horizon: float,
     posterior_steps: int = 0,
     learning_rate: float = 0.3,
+    kl_coef: float = 1.0,
 ) -> PlanGaussian:
     """
     Gaussian posterior q(z | trajectory): the encoder's answer, improved by gradient steps on each trajectory's own bound.
@@ -34,6 +35,7 @@ def fit_posterior(
     :param effective_horizon: Number of steps that the mean action log-likelihood counts for.
     :param posterior_steps: Number of gradient steps; 0 is a plain variational auto-encoder.
     :param learning_rate: Step size of Adam at the first gradient step, falling linearly to a tenth of it.
+    :param kl_coef: Weight of the divergence from the prior.
     """
     if encoder is not None:
         start: PlanGaussian = encoder(features, model.decoder.head.encode(actions))
@@ -54,7 +56,7 @@ def fit_posterior(
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - 0.9 * step / posterior_steps)
             plans = fitted.at(th.randn_like(fitted.mean))
             action_log_prob = model.action_log_prob(features, actions, plans).mean(dim=1)
-            bound = effective_horizon * action_log_prob - fitted.kl_from(prior)
+            bound = effective_horizon * action_log_prob - kl_coef * fitted.kl_from(prior)
             gradients = th.autograd.grad(-bound.sum(), list(fitted))  # of the plans alone: the model keeps none
             for parameter, gradient in zip(fitted, gradients, strict=True):
                 parameter.grad = gradient
