@@ -50,9 +50,9 @@ class PlanActor(BasePolicy):
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_elites: Plans of the best known trajectories compared with them when exploiting.
+    :param n_averaged: Best candidates averaged into the plan when exploiting; 1 follows the best one.
     :param exploit_steps: Gradient steps on the best candidates when exploiting.
     :param exploit_learning_rate: Step size of these steps.
-    :param n_refined: Candidates that take these steps.
     :param pessimism: Standard deviations of the ensemble subtracted from the predicted return when exploiting.
     :param prior_weight: Standardised return that one nat of log p(ε) is worth when exploiting.
     :param explore_steps: Langevin steps when exploring.
@@ -80,9 +80,9 @@ class PlanActor(BasePolicy):
         n_critics: int = 5,
         n_candidates: int = 256,
         n_elites: int = 0,
+        n_averaged: int = 16,
         exploit_steps: int = 0,
         exploit_learning_rate: float = 0.05,
-        n_refined: int = 8,
         pessimism: float = 0.0,
         prior_weight: float = 0.0,
         explore_steps: int = 0,
@@ -106,9 +106,9 @@ class PlanActor(BasePolicy):
         self.n_critics = n_critics
         self.n_candidates = n_candidates
         self.n_elites = n_elites
+        self.n_averaged = n_averaged
         self.exploit_steps = exploit_steps
         self.exploit_learning_rate = exploit_learning_rate
-        self.n_refined = n_refined
         self.pessimism = pessimism
         self.prior_weight = prior_weight
         self.explore_steps = explore_steps
@@ -139,7 +139,7 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_residual_prior n_critics n_candidates n_elites exploit_steps exploit_learning_rate n_refined "
+            "use_residual_prior n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate "
             "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
@@ -200,9 +200,9 @@ class PlanActor(BasePolicy):
                 features,
                 self.candidate_noise,
                 self.elite_plans,
+                self.n_averaged,
                 self.exploit_steps,
                 self.exploit_learning_rate,
-                self.n_refined,
                 self.pessimism,
                 self.prior_weight,
                 asked,
@@ -375,6 +375,8 @@ class LatentPlanPolicy(BasePolicy):
             if use_encoder
             else None
         )
+        if not self.optimizer_kwargs and optimizer_class in (th.optim.Adam, th.optim.AdamW):
+            self.optimizer_kwargs = dict(fused=True)  # one pass over the parameters: ten times faster on CPU
         self.optimizer = self.optimizer_class(
             self.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]
