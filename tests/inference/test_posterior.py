@@ -158,20 +158,18 @@ def test_works_where_gradients_are_off(linear_model):
     assert fitted.kl_from(exact).mean() < start.kl_from(exact).mean()
 
 
-def test_trajectories_are_fitted_each_for_itself(linear_model):
-    """Adam scales every number on its own: with the same samples, a trajectory ends where it ends alone."""
-    features, actions, first_features = make_batch()
-    model, encoder = make_model(linear_model), make_encoder()
-    th.manual_seed(1)
-    alone = fit_posterior(model, encoder, features[:1], actions[:1], first_features[:1], HORIZON, 5)
-    noise = iter(th.randn(5, BATCH_SIZE, PLAN_DIM))
-    th.manual_seed(1)
-    noise = [th.randn(1, PLAN_DIM) for _ in range(5)]
-    with pytest.MonkeyPatch.context() as patch:
-        draws = iter(noise)
-        patch.setattr(th, "randn_like", lambda mean: next(draws).expand(mean.shape))
-        together = fit_posterior(model, encoder, features, actions, first_features, HORIZON, 5)
-    th.testing.assert_close(together.mean[0], alone.mean[0])
+def test_trajectories_are_fitted_each_for_itself(linear_model, monkeypatch):
+    """Adam scales every number on its own: with the same samples of plans, a trajectory ends where it ends alone."""
+    (features, actions, first_features), model, encoder = make_batch(), make_model(linear_model), make_encoder()
+    samples = th.randn(5, BATCH_SIZE, PLAN_DIM)
+    ends = []
+    for n_trajectories in (BATCH_SIZE, 1):
+        draws = iter(samples[:, :n_trajectories])
+        monkeypatch.setattr(th, "randn_like", lambda mean, draws=draws: next(draws))
+        batch = (part[:n_trajectories] for part in (features, actions, first_features))
+        ends.append(fit_posterior(model, encoder, *batch, HORIZON, 5))
+    for together, alone in zip(*ends, strict=True):
+        th.testing.assert_close(together[:1], alone)
 
 
 def test_senseless_weights_give_a_finite_posterior(senseless_model):
