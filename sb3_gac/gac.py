@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 
 from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
 from sb3_gac.data.dataset import DatasetSource
+from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, PlanActor
@@ -162,6 +163,7 @@ class GAC(OffPolicyAlgorithm):
     def _setup_model(self) -> None:
         if self.replay_buffer_class is None:
             self.replay_buffer_class = TrajectoryReplayBuffer
+        check_supported(self.observation_space, self.action_space)
         if not issubclass(self.replay_buffer_class, TrajectoryReplayBuffer):
             raise TypeError(
                 "GAC learns from whole trajectories: replay_buffer_class must be a TrajectoryReplayBuffer, "
@@ -382,6 +384,20 @@ class GAC(OffPolicyAlgorithm):
             buffer.add_trajectory(trajectory)
         self.offline_buffer = buffer
         self._n_known_transitions = 0
+        self._fit_normalization()
+
+    def _fit_normalization(self) -> None:
+        """A ``VecNormalize`` that has seen nothing yet takes its statistics of observations from the data set."""
+        normalizer = self._vec_normalize_env
+        if self.offline_buffer is None or normalizer is None or not (normalizer.norm_obs and normalizer.training):
+            return
+        observations = self.offline_buffer.observations
+        parts = observations if isinstance(observations, dict) else {"": observations}
+        statistics = normalizer.obs_rms if isinstance(normalizer.obs_rms, dict) else {"": normalizer.obs_rms}
+        for key, running in statistics.items():
+            if running.count < 1:
+                running.update(parts[key].reshape(-1, *running.mean.shape))
+                self._n_known_transitions = 0
 
     # ---------------------------------------------------------------- online
 
@@ -478,6 +494,7 @@ class GAC(OffPolicyAlgorithm):
         super().set_env(env, force_reset)
         if force_reset:
             self._forget_rollout()
+        self._fit_normalization()
 
     # ---------------------------------------------------------------- saving
 
