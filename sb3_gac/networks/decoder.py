@@ -59,7 +59,7 @@ class FilmDecoder(PlanDecoder):
         activation_fn: type[nn.Module],
     ) -> None:
         super().__init__()
-        dims = [features_dim + plan_dim, *net_arch]
+        dims = [features_dim if net_arch else features_dim + plan_dim, *net_arch]
         self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in pairwise(dims)])
         self.modulations = nn.ModuleList([nn.Linear(plan_dim, 2 * n_out) for n_out in net_arch])
         self.activation = activation_fn()
@@ -67,7 +67,9 @@ class FilmDecoder(PlanDecoder):
 
     def _hidden(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
         """Hidden vectors of shape ``(*features.shape[:-1], hidden_dim)``; plans broadcast over the same axes."""
-        hidden = th.cat((features, plans.expand(*features.shape[:-1], -1)), dim=-1)
+        if not self.layers:
+            return th.cat((features, plans.expand(*features.shape[:-1], -1)), dim=-1)
+        hidden = features
         for layer, modulation in zip(self.layers, self.modulations, strict=True):
             scale, shift = modulation(plans).chunk(2, dim=-1)
             hidden = self.activation(th.addcmul(shift, layer(hidden), 1 + scale))
