@@ -9,7 +9,7 @@ from sb3_gac.networks import PlanEncoder
 from sb3_gac.type_aliases import PlanGaussian
 
 BATCH_SIZE, N_STEPS, PLAN_DIM, HORIZON = 200, 10, 2, 5.0
-ACTION_STD, PRIOR_MEAN, PRIOR_STD = 0.5, 0.4, 1.3
+ACTION_STD, PRIOR_MEAN, PRIOR_STD = 0.5, 0.8, 0.5
 
 
 def make_model(linear_model):
