@@ -261,6 +261,8 @@ class GAC(OffPolicyAlgorithm):
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
         """Trajectories of the data set and of the replay buffer, ``offline_ratio`` of them from the data set."""
         buffers = self._buffers()
+        if not buffers:
+            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         sizes = [batch_size]
         if len(buffers) == 2:
             n_offline = round(self.offline_ratio * batch_size)

@@ -1,0 +1,355 @@
+"""The two loops, online and offline: what is collected, when the model is trained and what is logged."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import IdentityEnvBox
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+from sb3_gac import GAC
+
+
+class Memory(KVWriter):
+    """Keeps what is logged, one dict per dump."""
+
+    def __init__(self) -> None:
+        self.dumps: list[dict[str, Any]] = []
+
+    def write(self, key_values, key_excluded, step=0) -> None:
+        self.dumps.append(dict(key_values))
+
+    def close(self) -> None:
+        pass
+
+
+def remember_logs(model: GAC) -> list[dict[str, Any]]:
+    memory = Memory()
+    model.set_logger(Logger(folder=None, output_formats=[memory]))
+    return memory.dumps
+
+
+def vec(env_class, n_envs, **kwargs) -> DummyVecEnv:
+    return DummyVecEnv([lambda: env_class(**kwargs) for _ in range(n_envs)])
+
+
+def parameters(model: GAC) -> np.ndarray:
+    return th.cat([parameter.detach().flatten() for parameter in model.policy.parameters()]).numpy()
+
+
+# 40 steps in episodes of 5, learning after step 12
+@pytest.mark.parametrize(
+    ("train_freq", "gradient_steps", "n_updates"),
+    [
+        (1, 1, 28),
+        (1, 3, 84),
+        (1, 0, 0),
+        (1, -1, 28),
+        ((4, "step"), 1, 7),
+        ((4, "step"), -1, 28),
+        ((1, "episode"), 1, 6),
+        ((2, "episode"), -1, 30),
+    ],
+)
+def test_how_often_the_model_is_trained(small_gac, diary_env, train_freq, gradient_steps, n_updates):
+    model = small_gac(diary_env(), learning_starts=12, train_freq=train_freq, gradient_steps=gradient_steps)
+    model.learn(40)
+    assert model._n_updates == n_updates
+    assert model.num_timesteps == 40
+
+
+def test_as_many_gradient_steps_as_steps_of_all_envs(small_gac, diary_env):
+    model = small_gac(vec(diary_env, 2), learning_starts=0, train_freq=3, gradient_steps=-1).learn(3)
+    assert (model.num_timesteps, model._n_updates) == (6, 6)
+
+
+def test_several_envs_cannot_be_trained_by_episodes(small_gac, diary_env):
+    with pytest.raises(AssertionError, match="only one env"):
+        small_gac(vec(diary_env, 2), train_freq=(1, "episode")).learn(10)
+
+
+@pytest.mark.parametrize("train_freq", ["4", ("1", "episode"), (1, "day")])
+def test_train_freq_that_makes_no_sense(small_gac, diary_env, train_freq):
+    with pytest.raises(ValueError, match="train_freq"):
+        small_gac(diary_env(), train_freq=train_freq)
+
+
+@pytest.mark.parametrize("terminates", [True, False])
+def test_what_is_collected(small_gac, diary_env, terminates):
+    env = diary_env(length=5, terminates=terminates)
+    model = small_gac(env).learn(23)
+    buffer = model.replay_buffer
+    assert buffer.lengths.tolist() == [5] * 4
+    assert buffer.returns.tolist() == [15.0] * 4
+    np.testing.assert_array_equal(buffer.rewards[:23, 0], [1, 2, 3, 4, 5] * 4 + [1, 2, 3])
+    np.testing.assert_array_equal(buffer.timeouts[:20, 0], [0, 0, 0, 0, not terminates] * 4)
+    # Six observations per episode, the last of which is never acted upon
+    acted_upon = np.reshape(env.observations, (-1, 3))[[i for i in range(28) if i % 6 != 5]]
+    np.testing.assert_array_equal(buffer.observations[:23, 0], acted_upon[:23])
+    np.testing.assert_allclose(2 * buffer.actions[:23, 0], env.actions, rtol=1e-6)
+
+
+def test_several_envs_are_told_apart(small_gac, diary_env):
+    env = DummyVecEnv([lambda length=length: diary_env(length=length) for length in (2, 3, 7)])
+    buffer = small_gac(env, train_freq=3).learn(3 * 12).replay_buffer
+    assert sorted(buffer.lengths) == [2] * 6 + [3] * 4 + [7]
+    assert sorted(buffer.returns) == [3.0] * 6 + [6.0] * 4 + [28.0]
+
+
+def test_envs_in_processes_of_their_own(small_gac):
+    env = make_vec_env("Pendulum-v1", n_envs=2, vec_env_cls=SubprocVecEnv, vec_env_kwargs=dict(start_method="fork"))
+    try:
+        model = small_gac(env).learn(30)
+        assert model._n_updates == 13  # after steps 6, 8, ..., 30
+        actions, _ = model.predict(env.reset())
+        assert actions.shape == (2, 1)
+    finally:
+        env.close()
+
+
+def test_trains_before_the_first_episode_has_ended(small_gac, diary_env):
+    model = small_gac(diary_env(length=1000)).learn(20)
+    assert model._n_updates == 15
+    assert model.replay_buffer.n_trajectories == 0
+
+
+def test_endless_episodes_are_cut_where_the_buffer_is_full(small_gac, diary_env):
+    model = small_gac(diary_env(length=-1), buffer_size=16).learn(32)
+    assert model.replay_buffer.lengths.tolist() == [16]
+    assert model.replay_buffer.returns.tolist() == [float(sum(range(17, 33)))]
+
+
+def test_one_step_episodes_are_learnt_from_their_returns(small_gac):
+    env = IdentityEnvBox(eps=0.5, ep_length=1)  # a random action is right in 7 of 16 cases
+    net = dict(net_arch=[32], n_candidates=64)
+    model = small_gac(env, learning_starts=100, batch_size=32, learning_rate=2e-3, policy_kwargs=net).learn(500)
+    assert evaluate_policy(model, env, n_eval_episodes=100, warn=False)[0] > 0.9
+
+
+def test_a_reset_closes_what_was_under_way(small_gac, diary_env):
+    model = small_gac(diary_env(length=1000)).learn(10)
+    model.learn(10, reset_num_timesteps=False)
+    assert model.replay_buffer.n_trajectories == 0
+    model.learn(10)
+    assert model.replay_buffer.lengths.tolist() == [20]
+    assert model.replay_buffer.timeouts[19, 0]
+
+
+def test_warm_up_acts_at_random(small_gac, diary_env, monkeypatch):
+    model = small_gac(diary_env(), learning_starts=12)
+    n_observations = []
+    predict = model.policy.predict
+    monkeypatch.setattr(
+        model.policy, "predict", lambda obs, *args, **kw: n_observations.append(len(obs)) or predict(obs, *args, **kw)
+    )
+    model.learn(20)
+    assert n_observations == [1] * 8
+
+
+def test_no_warm_up_after_offline_learning(small_gac, diary_env, make_dataset, monkeypatch):
+    model = small_gac(diary_env(), learning_starts=12).learn_offline(make_dataset(), 2)
+    monkeypatch.setattr(model.action_space, "sample", lambda: pytest.fail("acted at random"))
+    model.learn(10)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_action_noise(small_gac, diary_env, n_envs):
+    noise = NormalActionNoise(mean=np.array([5.0, -5.0]), sigma=np.zeros(2))  # always over the bounds
+    model = small_gac(vec(diary_env, n_envs), action_noise=noise).learn(20)
+    assert isinstance(model.action_noise, VectorizedActionNoise) == (n_envs > 1)
+    actions = model.replay_buffer.actions[: 20 // n_envs]
+    assert actions.shape == (20 // n_envs, n_envs, 2)
+    assert (actions == [1.0, -1.0]).all()
+    for env in model.get_env().unwrapped.envs:
+        assert (np.array(env.unwrapped.actions) == [2.0, -2.0]).all()
+
+
+def test_a_plan_is_followed_for_a_whole_episode(small_gac, diary_env, monkeypatch):
+    env = DummyVecEnv([lambda length=length: diary_env(length=length) for length in (4, 6)])
+    model = small_gac(env, learning_starts=0, gradient_steps=0)
+    n_planned = []
+    plan = model.actor.plan
+    monkeypatch.setattr(model.actor, "plan", lambda obs, *args: n_planned.append(len(obs)) or plan(obs, *args))
+    model.learn(2 * 12)
+    # Both start, then whoever has ended: the first after 4 and 8 steps, the second after 6
+    assert n_planned == [2, 1, 1, 1]
+
+
+def test_learning_rate_schedule(small_gac, diary_env):
+    model = small_gac(diary_env(), learning_rate=lambda progress: 1e-3 * progress + 1e-5)
+    logs = remember_logs(model)
+    model.learn(20, log_interval=1)
+    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-5)
+    # Logged after 10, 15 and 20 steps, always before the gradient step that follows
+    assert [log["train/learning_rate"] for log in logs[1:]] == pytest.approx([1e-3 * (1 - n / 20) + 1e-5 for n in (9, 14, 19)])
+
+
+@pytest.mark.parametrize(
+    ("optimizer_class", "optimizer_kwargs"),
+    [
+        (th.optim.SGD, dict(momentum=0.5)),
+        (th.optim.AdamW, dict(weight_decay=0.1)),
+        (th.optim.Adam, dict(eps=1e-5)),
+        (th.optim.RMSprop, None),
+    ],
+)
+def test_custom_optimizer(small_gac, diary_env, optimizer_class, optimizer_kwargs):
+    kwargs = dict(optimizer_class=optimizer_class, optimizer_kwargs=optimizer_kwargs)
+    model = small_gac(diary_env(), learning_rate=3e-4, policy_kwargs=kwargs)
+    before = parameters(model)
+    model.learn(10)
+    assert type(model.policy.optimizer) is optimizer_class
+    group = model.policy.optimizer.param_groups[0]
+    assert {"lr": group["lr"], **(optimizer_kwargs or {})} == {
+        "lr": 3e-4,
+        **{key: group[key] for key in optimizer_kwargs or {}},
+    }
+    assert not np.array_equal(parameters(model), before)
+
+
+@pytest.mark.parametrize("net_arch", [[], [8], [8, 4], dict(pi=[8], qf=[4, 4]), dict(pi=[], qf=[])], ids=str)
+def test_net_arch(small_gac, diary_env, net_arch):
+    model = small_gac(diary_env(), policy_kwargs=dict(net_arch=net_arch)).learn(10)
+    arch = net_arch if isinstance(net_arch, dict) else dict(pi=net_arch, qf=net_arch)
+    assert [layer.out_features for layer in model.actor.model.decoder.layers] == arch["pi"]
+    hidden_net = model.actor.model.return_predictor.hidden_net
+    assert [layer.bias.shape[-1] for layer in hidden_net if hasattr(layer, "bias")] == arch["qf"]
+
+
+def test_n_critics(small_gac, diary_env):
+    model = small_gac(diary_env(), policy_kwargs=dict(n_critics=3)).learn(10)
+    assert model.actor.model.return_predictor.n_members == 3
+
+
+def test_what_is_logged(small_gac, diary_env):
+    model = small_gac(diary_env())
+    logs = remember_logs(model)
+    model.learn(20, log_interval=1)
+    assert [log["time/episodes"] for log in logs] == [1, 2, 3, 4]
+    assert [log["time/total_timesteps"] for log in logs] == [5, 10, 15, 20]
+    assert [log["rollout/ep_rew_mean"] for log in logs] == [15.0] * 4
+    assert [log.get("train/n_updates") for log in logs] == [None, 4, 9, 14]
+    # All returns are equal: the target stands there
+    assert logs[-1]["rollout/target_return"] == 15.0
+    for name in ("loss", "action_log_prob", "return_log_prob", "kl", "kl_coef"):
+        assert np.isfinite(logs[-1][f"train/{name}"])
+
+
+def test_log_interval(small_gac, diary_env, make_dataset):
+    model = small_gac(diary_env())
+    logs = remember_logs(model)
+    model.learn(20, log_interval=2)
+    assert [log["time/episodes"] for log in logs] == [2, 4]
+    model.learn_offline(make_dataset(), 9, log_interval=3)
+    assert [log["time/total_timesteps"] for log in logs[2:]] == [3, 6, 9]
+    model.learn(20, log_interval=None)
+    model.learn_offline(make_dataset(), 9, log_interval=None)
+    assert len(logs) == 5
+
+
+def test_a_run_can_be_repeated(small_gac, diary_env):
+    first, second, other = (small_gac(diary_env(), seed=seed).learn(20) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(parameters(first), parameters(second))
+    np.testing.assert_array_equal(first.replay_buffer.actions[:20], second.replay_buffer.actions[:20])
+    assert not np.array_equal(parameters(first), parameters(other))
+
+
+@pytest.mark.parametrize(
+    ("part", "culprit"),
+    [("model.decoder.head", "action_log_prob"), ("model.return_predictor.head", "return_log_prob"), ("model.prior", "kl")],
+)
+def test_a_loss_that_is_not_finite_says_which_term(small_gac, diary_env, part, culprit):
+    model = small_gac(diary_env()).learn(6)
+    with th.no_grad():
+        for parameter in model.actor.get_submodule(part).parameters():
+            parameter.fill_(th.nan)
+    with pytest.raises(ValueError, match=f"not finite after 1 updates: {culprit}$"):
+        model.train(gradient_steps=1)
+
+
+def test_nothing_to_learn_from(small_gac, diary_env):
+    with pytest.raises(RuntimeError, match="nothing to learn from"):
+        small_gac(diary_env()).train(gradient_steps=1)
+
+
+def test_a_discount_has_no_effect_and_says_so(small_gac, diary_env):
+    with pytest.warns(UserWarning, match=r"gamma=0.99 has no effect"):
+        model = small_gac(diary_env(), gamma=0.99)
+    assert model.learn(10).replay_buffer.returns.tolist() == [15.0, 15.0]
+
+
+def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
+    class BatchNorm(th.nn.Sequential):
+        features_dim = 3
+
+        def __init__(self, observation_space) -> None:
+            super().__init__(th.nn.BatchNorm1d(3), th.nn.Dropout(0.5))
+
+    def running_mean(model: GAC) -> np.ndarray:
+        return model.actor.features_extractor[0].running_mean.numpy().copy()
+
+    kwargs = dict(features_extractor_class=BatchNorm, n_elites=2)
+    model = small_gac(diary_env(), learning_starts=0, gradient_steps=0, policy_kwargs=kwargs).learn(20)
+    assert (running_mean(model) == 0).all()
+    model.train(gradient_steps=1)
+    trained = running_mean(model)
+    assert (trained != 0).all()
+    actions = [model.predict(np.ones((2, 3), dtype=np.float32), deterministic=True)[0] for _ in range(3)]
+    np.testing.assert_array_equal(actions[1:], actions[:-1])
+    model.offline_buffer = model.replay_buffer
+    model._take_elites()
+    np.testing.assert_array_equal(running_mean(model), trained)
+
+
+class TestOffline:
+    def test_counts(self, small_gac, diary_env, make_dataset):
+        model = small_gac(diary_env()).learn_offline(make_dataset(), 10)
+        assert (model.num_timesteps, model._n_updates) == (10, 10)
+        model.learn_offline(make_dataset(), 5, reset_num_timesteps=False)
+        assert (model.num_timesteps, model._n_updates) == (15, 15)
+        model.learn_offline(make_dataset(), 5)
+        assert (model.num_timesteps, model._n_updates) == (5, 20)
+
+    def test_the_data_brings_the_spaces(self, make_dataset, small_gac):
+        model = small_gac().learn_offline(make_dataset(), 3)
+        assert model.observation_space.shape == (3,)
+        assert model.action_space.shape == (2,)
+        assert model.get_env() is None
+        assert model.predict(np.zeros(3, dtype=np.float32))[0].shape == (2,)
+
+    def test_fine_tuning_in_any_number_of_envs(self, small_gac, diary_env, make_dataset):
+        model = small_gac().learn_offline(make_dataset(), 3)
+        with pytest.raises(AssertionError, match="environment"):
+            model.learn(10)
+        model.set_env(vec(diary_env, 3))
+        assert model.learn(30).replay_buffer.lengths.tolist() == [5] * 6
+
+    def test_then_online(self, small_gac, diary_env, make_dataset):
+        model = small_gac(vec(diary_env, 3), offline_ratio=0.25, best_ratio=0.0).learn_offline(make_dataset(n=4), 3)
+        model.learn(30)
+        assert model.offline_buffer.n_trajectories == 4
+        assert model.replay_buffer.n_trajectories == 6
+        # The returns of the data are 0, 5, 10 and 15, those of the rollouts 15
+        batch = model._sample_batch(400, 2)
+        assert (batch.returns == 15).sum().item() == pytest.approx(300 + 25, abs=30)
+
+    def test_the_return_alone_is_enough(self, small_gac, diary_env, make_dataset):
+        model = small_gac(diary_env()).learn_offline(make_dataset(n=3, length=4), 3, return_only=True)
+        assert model.offline_buffer.returns.tolist() == [0.0, 4.0, 8.0]
+        assert model.offline_buffer.rewards[:, 0].tolist() == [0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 8]
+
+    def test_there_is_no_env_to_step(self, small_gac, make_dataset):
+        envs = []
+        small_gac().learn_offline(make_dataset(), 1, callback=lambda locals_, _: envs.append(locals_["self"].get_env()))
+        with pytest.raises(RuntimeError, match="set_env"):
+            envs[0].step(np.zeros((1, 2)))
+
+    def test_elites_are_among_the_candidates(self, small_gac, diary_env, make_dataset):
+        model = small_gac(diary_env(), policy_kwargs=dict(n_elites=3)).learn_offline(make_dataset(), 5)
+        assert model.actor.elite_plans.shape == (3, model.actor.plan_dim)
+        assert model.actor.elite_plans.abs().sum() > 0
