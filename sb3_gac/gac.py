@@ -150,7 +150,7 @@ class GAC(OffPolicyAlgorithm):
         self.target_return: TargetReturn | None = None
         self._log_kl_coef = 0.0 if kl_coef == "auto" else math.log(float(kl_coef))
         self._n_offline_updates = 0
-        self._n_known_transitions = 0  # when the statistics were last taken
+        self._known_sizes: list[int] = []  # of the buffers, when the statistics were last taken
         self._last_plans: tuple[np.ndarray, ...] | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
@@ -275,18 +275,17 @@ class GAC(OffPolicyAlgorithm):
         return batches[0] if len(batches) == 1 else _concatenate(batches)
 
     def _take_statistics(self) -> None:
-        """Standardise observations and returns by what the networks are shown, whenever the data has grown."""
-        n_known = sum(buffer.size() for buffer in self._buffers())
-        if self._n_known_transitions > 0 and n_known < STATISTICS_GROWTH * self._n_known_transitions:
+        """Standardise observations and returns by what the networks are shown, whenever a buffer has grown."""
+        sizes = [buffer.size() for buffer in self._buffers()]
+        is_known = len(sizes) == len(self._known_sizes)
+        if is_known and all(size < STATISTICS_GROWTH * known for size, known in zip(sizes, self._known_sizes, strict=True)):
             return
-        self._n_known_transitions = n_known
+        self._known_sizes = sizes
         batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)
         self.actor.set_statistics(batch)
-        returns = np.concatenate([buffer.returns for buffer in self._buffers()])
-        if len(returns) > 0:
-            assert self.target_return is not None
-            self.target_return.fit(returns)
-            self._tell_target()
+        assert self.target_return is not None
+        self.target_return.fit(batch.returns.cpu().numpy())
+        self._tell_target()
 
     def _tell_target(self) -> None:
         """The policy explores with the target, also when it is used alone."""
@@ -385,7 +384,7 @@ class GAC(OffPolicyAlgorithm):
         for trajectory in dataset.trajectories:
             buffer.add_trajectory(trajectory)
         self.offline_buffer = buffer
-        self._n_known_transitions = 0
+        self._known_sizes = []
         self._fit_normalization()
 
     def _fit_normalization(self) -> None:
@@ -399,7 +398,7 @@ class GAC(OffPolicyAlgorithm):
         for key, running in statistics.items():
             if running.count < 1:
                 running.update(parts[key].reshape(-1, *running.mean.shape))
-                self._n_known_transitions = 0
+                self._known_sizes = []
 
     # ---------------------------------------------------------------- online
 

@@ -55,5 +55,6 @@ class TargetReturn:
         """
         if self.value is None:  # nothing was known when the rollout started
             return
+        self.high = max(self.high, achieved_return + self.headroom * self.unit)
         moved = self.value + self.unit * (self.rise if achieved_return >= self.value else -self.fall)
         self.value = min(max(moved, self.low), self.high)
