@@ -44,6 +44,48 @@ class GAC(OffPolicyAlgorithm):
     Paper: https://arxiv.org/abs/2512.21527. Policy evaluation learns a generative model of trajectories and returns through
     latent plans; policy improvement infers plans: the best one to exploit, one given a moving target return to explore.
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
+    Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
+
+    :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, SB3's synonyms of them, or a class.
+        How plans are made and followed is set by ``policy_kwargs``, see :class:`~sb3_gac.policies.PlanActor`.
+    :param env: Environment to learn in; ``None`` to learn from a data set alone.
+    :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
+    :param buffer_size: Transitions that the replay buffer holds.
+    :param learning_starts: Environment steps of random actions before learning; none for a model that has learnt offline.
+    :param batch_size: Trajectories per gradient step.
+    :param gamma: Taken for the sake of scripts shared with SAC; it has no effect, returns are undiscounted.
+    :param train_freq: Environment steps, or ``(n, "episode")``, between two calls of ``train``.
+    :param gradient_steps: Gradient steps per call; -1 for as many as environment steps.
+    :param action_noise: Noise added to the actions of rollouts.
+    :param replay_buffer_class: A :class:`~sb3_gac.data.buffer.TrajectoryReplayBuffer`.
+    :param replay_buffer_kwargs: Keyword arguments of the replay buffer.
+    :param optimize_memory_usage: Taken as by SAC; next observations are never stored.
+    :param n_encode_steps: Steps of a trajectory that the plan is inferred from (default 32, 8 for images).
+    :param n_score_steps: Other steps of it whose actions are scored (default 32, 8 for images).
+    :param effective_horizon: Steps that the mean action log-likelihood counts for (T0). The raw sum over a long trajectory would
+        drown the other terms.
+    :param return_weight: Weight of the return log-likelihood (λ_y).
+    :param kl_coef: Weight of the divergence from the prior; ``"auto"`` learns it, so that plans hold ``target_kl`` nats.
+    :param target_kl: Information in a plan, in nats, that ``"auto"`` aims at. Few nats generalise, many tell more plans apart.
+    :param kl_learning_rate: Step size of the learnt coefficient's logarithm.
+    :param kl_warmup: Gradient steps over which the coefficient grows from a twentieth of its value.
+    :param posterior_steps: Gradient steps that improve each trajectory's posterior; 0 is a plain variational auto-encoder.
+    :param posterior_learning_rate: Step size of these steps.
+    :param best_ratio: Share of each batch drawn from the best trajectories.
+    :param best_fraction: The best trajectories are those with the highest returns that hold this share of all transitions.
+    :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
+    :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
+    :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
+    :param target_fall: Standard deviations that a rollout which misses it lowers it by.
+    :param target_headroom: Standard deviations that the target may stand above the best return.
+    :param max_grad_norm: Norm that gradients are clipped to.
+    :param stats_window_size: Episodes that the rollout statistics are averaged over.
+    :param tensorboard_log: Folder of the TensorBoard log.
+    :param policy_kwargs: Keyword arguments of the policy.
+    :param verbose: 0 for no output, 1 for information, 2 for debugging.
+    :param seed: Seed of all random numbers.
+    :param device: PyTorch device.
+    :param _init_setup_model: Whether to build the networks at once.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -373,8 +415,10 @@ class GAC(OffPolicyAlgorithm):
         """
         dataset = load_dataset(data, self.observation_space, self.action_space, return_only)
         if self.observation_space is None:
-            self.observation_space, self.action_space = dataset.observation_space, dataset.action_space
+            env = self._wrap_env(OfflineVecEnv(dataset.observation_space, dataset.action_space))
+            self.observation_space, self.action_space = env.observation_space, env.action_space
             self._setup_model()
+            dataset = load_dataset(dataset, self.observation_space, self.action_space)  # with the channels of images first
         buffer = TrajectoryReplayBuffer(
             sum(len(trajectory) for trajectory in dataset.trajectories),
             self.observation_space,
