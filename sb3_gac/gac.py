@@ -46,7 +46,7 @@ class GAC(OffPolicyAlgorithm):
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
 
-    :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, SB3's synonyms of them, or a class.
+    :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, SB3's names for them, or a class.
         How plans are made and followed is set by ``policy_kwargs``, see :class:`~sb3_gac.policies.PlanActor`.
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
@@ -62,8 +62,8 @@ class GAC(OffPolicyAlgorithm):
     :param optimize_memory_usage: Taken as by SAC; next observations are never stored.
     :param n_encode_steps: Steps of a trajectory that the plan is inferred from (default 32, 8 for images).
     :param n_score_steps: Other steps of it whose actions are scored (default 32, 8 for images).
-    :param effective_horizon: Steps that the mean action log-likelihood counts for (T0). The raw sum over a long trajectory would
-        drown the other terms.
+    :param effective_horizon: Steps that the mean action log-likelihood counts for (T0). The raw sum over a long
+        trajectory would drown the other terms.
     :param return_weight: Weight of the return log-likelihood (λ_y).
     :param kl_coef: Weight of the divergence from the prior; ``"auto"`` learns it, so that plans hold ``target_kl`` nats.
     :param target_kl: Information in a plan, in nats, that ``"auto"`` aims at. Few nats generalise, many tell more plans apart.
@@ -71,7 +71,9 @@ class GAC(OffPolicyAlgorithm):
     :param kl_warmup: Gradient steps over which the coefficient grows from a twentieth of its value.
     :param posterior_steps: Gradient steps that improve each trajectory's posterior; 0 is a plain variational auto-encoder.
     :param posterior_learning_rate: Step size of these steps.
-    :param best_ratio: Share of each batch drawn from the best trajectories.
+    :param best_ratio: Share of the draws from the replay buffer that are among its best trajectories.
+    :param offline_best_ratio: The same for the data set. 0 where the best trajectories of the data are not what the best
+        policy does, as in a maze where they are those that happen to start at the goal.
     :param best_fraction: The best trajectories are those with the highest returns that hold this share of all transitions.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
     :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
@@ -128,6 +130,7 @@ class GAC(OffPolicyAlgorithm):
         posterior_steps: int = 0,
         posterior_learning_rate: float = 0.3,
         best_ratio: float = 0.5,
+        offline_best_ratio: float = 0.5,
         best_fraction: float = 0.1,
         offline_ratio: float = 0.5,
         target_quantile: float = 0.9,
@@ -180,6 +183,7 @@ class GAC(OffPolicyAlgorithm):
         self.posterior_steps = posterior_steps
         self.posterior_learning_rate = posterior_learning_rate
         self.best_ratio = best_ratio
+        self.offline_best_ratio = offline_best_ratio
         self.best_fraction = best_fraction
         self.offline_ratio = offline_ratio
         self.target_quantile = target_quantile
@@ -303,17 +307,13 @@ class GAC(OffPolicyAlgorithm):
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
         """Trajectories of the data set and of the replay buffer, ``offline_ratio`` of them from the data set."""
         buffers = self._buffers()
-        if not buffers:
-            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
-        sizes = [batch_size]
-        if len(buffers) == 2:
-            n_offline = round(self.offline_ratio * batch_size)
-            sizes = [n_offline, batch_size - n_offline]
-        batches = [
-            buffer.sample(size, n_steps, self._vec_normalize_env, self.best_ratio, self.best_fraction)
-            for buffer, size in zip(buffers, sizes, strict=True)
-            if size > 0
-        ]
+        n_offline = round(self.offline_ratio * batch_size)
+        sizes = [n_offline, batch_size - n_offline] if len(buffers) == 2 else [batch_size]
+        batches = []
+        for buffer, size in zip(buffers, sizes, strict=True):
+            best_ratio = self.offline_best_ratio if buffer is self.offline_buffer else self.best_ratio
+            if size > 0:
+                batches.append(buffer.sample(size, n_steps, self._vec_normalize_env, best_ratio, self.best_fraction))
         return batches[0] if len(batches) == 1 else _concatenate(batches)
 
     def _take_statistics(self) -> None:
