@@ -46,7 +46,7 @@ class GAC(OffPolicyAlgorithm):
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
 
-    :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, SB3's names for them, or a class.
+    :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, or a class.
         How plans are made and followed is set by ``policy_kwargs``, see :class:`~sb3_gac.policies.PlanActor`.
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
