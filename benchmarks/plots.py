@@ -121,7 +121,7 @@ def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int
     ]
     best = max(rollout.total_return for _, rollouts in panels for rollout in rollouts)
     rows, columns = len(task.layout) - 1, len(task.layout[0]) - 1
-    figure = _make_figure(width=12.6, height=0.85 + 3.75 * rows / columns)
+    figure = _make_figure(width=12.6, height=0.95 + 3.75 * rows / columns)
     all_axes = figure.subplots(1, 3)
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -129,7 +129,8 @@ def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int
 
     # The brightest part of it does not show on white
     readable = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.9, 256)))
-    colors = ScalarMappable(Normalize(0.0, max(best, 1.0)), cmap=readable)
+    # The same colours in every figure of the maze, as long as no return is above the reference
+    colors = ScalarMappable(Normalize(0.0, max(best, task.ref_max_score)), cmap=readable)
     for axes, (label, rollouts) in zip(all_axes, panels, strict=True):
         _draw_maze(axes, task)
         for rollout in sorted(rollouts, key=lambda rollout: rollout.total_return):

@@ -319,7 +319,7 @@ class Run:
         score = Interval(*map(self.task.normalized_score, interval))
         return Result(
             task=self.task.name,
-            data="" if self.dataset is None else self.dataset.name,
+            data="" if self.dataset is None else _short_name(self.dataset),
             algo=self.options.algo,
             seed=self.options.seed,
             phase=phase,
@@ -401,6 +401,12 @@ def _load_data(options: Options, task: Task, env: VecEnv) -> OfflineDataset:
         trajectories = best_trajectories(dataset.trajectories)
         return OfflineDataset(trajectories, dataset.observation_space, dataset.action_space, dataset.name)
     return dataset
+
+
+def _short_name(dataset: OfflineDataset) -> str:
+    """Its id, or the name of the file: where that lies on some machine says nothing."""
+    path = Path(dataset.name)
+    return path.name if path.suffix in (".hdf5", ".h5") else dataset.name
 
 
 def _as_list(callback: MaybeCallback) -> list[BaseCallback]:

@@ -118,10 +118,13 @@ def test_every_entry_of_the_project_makes_a_model(name: str) -> None:
     GAC(env="Pendulum-v1", **model_arguments(params))
 
 
-def test_one_recipe_for_all_mazes_and_one_for_all_locomotion_sets() -> None:
-    names = [name for name in TASKS if name.startswith("maze2d")], [name for name in TASKS if not name.startswith("maze2d")]
-    for recipe in names:
-        assert all(load_hyperparams([name]) == load_hyperparams([recipe[0]]) for name in recipe)
+@pytest.mark.parametrize("is_maze", [True, False])
+def test_one_recipe_for_all_mazes_and_one_for_all_locomotion_sets(is_maze: bool) -> None:
+    names = [name for name in TASKS if name.startswith("maze2d") == is_maze]
+    recipes = [load_hyperparams([name]) for name in names]
+    for recipe in recipes:  # larger tasks may take longer
+        del recipe["offline_gradient_steps"], recipe["n_timesteps"]
+    assert all(recipe == recipes[0] for recipe in recipes)
 
 
 def test_paths_are_written_as_strings(tmp_path: Path) -> None:

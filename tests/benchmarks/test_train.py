@@ -91,7 +91,7 @@ def test_offline_to_online(data: str) -> None:
     assert (online.n_updates, online.n_env_steps) == (8 + 2 * 9, 100)  # the first ten steps are those of learning_starts
     assert callback.n_steps == 8 + 100
     for result in results:
-        assert result.n_episodes == 2
+        assert (result.data, result.n_episodes) == ("data.hdf5", 2)
         assert result.return_low <= result.mean_return <= result.return_high
         assert result.score == pytest.approx(100 * (result.mean_return + 400) / 400)
         assert result.score_low <= result.score <= result.score_high
