@@ -12,7 +12,14 @@ from sb3_gac.data import Trajectory
 from sb3_gac.type_aliases import ElboTerms, TrajectoryBatch
 
 # The mean of N(0, I) is then the only plan there is
-NO_PLAN = {"use_conditional_prior": False, "use_encoder": False, "n_candidates": 1, "n_elites": 0, "exploit_steps": 0}
+NO_PLAN = {
+    "use_conditional_prior": False,
+    "use_encoder": False,
+    "n_candidates": 1,
+    "n_elites": 0,
+    "clock_scale": 0.0,
+    "exploit_steps": 0,
+}
 
 
 class BehaviourCloning(GAC):
@@ -44,7 +51,7 @@ class BehaviourCloning(GAC):
         return self.offline_buffer.sample(batch_size * self.n_score_steps, 1, self._vec_normalize_env, by="length")
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
-        features = self.policy.step_features(batch.observations)
+        features = self.policy.step_features(batch.observations, batch.ages)
         plans = features.new_zeros(len(features), self.actor.plan_dim)
         action_log_prob = self.actor.model.action_log_prob(features, batch.actions, plans).mean(dim=1)
         nothing = th.zeros_like(action_log_prob)

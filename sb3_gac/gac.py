@@ -264,7 +264,7 @@ class GAC(OffPolicyAlgorithm):
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
-        features = self.policy.step_features(batch.observations)
+        features = self.policy.step_features(batch.observations, batch.ages)
         first_features = self.actor.extract_features(batch.first_observations, at_start=True)
         encoded, scored = slice(None, self.n_encode_steps), slice(self.n_encode_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
@@ -346,7 +346,9 @@ class GAC(OffPolicyAlgorithm):
         self.policy.set_training_mode(False)
         with th.no_grad():
             first_features = self.actor.extract_features(batch.first_observations, at_start=True)
-            posterior = self._posterior(self.policy.step_features(batch.observations), batch.actions, first_features)
+            posterior = self._posterior(
+                self.policy.step_features(batch.observations, batch.ages), batch.actions, first_features
+            )
         self.actor.elite_plans = posterior.mean
 
     # ---------------------------------------------------------------- offline

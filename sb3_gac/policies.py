@@ -47,6 +47,8 @@ class PlanActor(BasePolicy):
     :param plan_dim: Size of a plan.
     :param use_conditional_prior: Whether the prior over plans knows the first observation.
     :param use_residual_prior: Whether plans are bent by a learned residual.
+    :param clock_scale: Steps after which the decoder's clock, age / (age + clock_scale), stands halfway; 0 for no clock. It
+        tells the start of a plan from its end: at one and the same place, leaving and arriving are different actions.
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_elites: Plans of the best known trajectories compared with them when exploiting.
@@ -77,6 +79,7 @@ class PlanActor(BasePolicy):
         plan_dim: int = 16,
         use_conditional_prior: bool = True,
         use_residual_prior: bool = False,
+        clock_scale: float = 100.0,
         n_critics: int = 5,
         n_candidates: int = 256,
         n_elites: int = 0,
@@ -103,6 +106,7 @@ class PlanActor(BasePolicy):
         self.plan_dim = plan_dim
         self.use_conditional_prior = use_conditional_prior
         self.use_residual_prior = use_residual_prior
+        self.clock_scale = clock_scale
         self.n_critics = n_critics
         self.n_candidates = n_candidates
         self.n_elites = n_elites
@@ -125,7 +129,7 @@ class PlanActor(BasePolicy):
         actor_arch, critic_arch = get_actor_critic_arch(net_arch)
         self.model = TrajectoryModel(
             PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
-            FilmDecoder(features_dim, plan_dim, action_space, actor_arch, activation_fn),
+            FilmDecoder(features_dim + (clock_scale > 0), plan_dim, action_space, actor_arch, activation_fn),
             ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
         )
         self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
@@ -139,7 +143,7 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_residual_prior n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate "
+            "use_residual_prior clock_scale n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate "
             "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
@@ -211,18 +215,34 @@ class PlanActor(BasePolicy):
             asked = self.target_return.expand(len(features))
         return explore_plan(self.model, features, asked, self.n_candidates, self.explore_steps, self.explore_step_size)
 
-    def forward(self, obs: TensorObs, plans: th.Tensor, deterministic: bool = False) -> th.Tensor:
+    def decoder_features(self, obs: TensorObs, ages: th.Tensor) -> th.Tensor:
+        """
+        What the decoder sees: features of the observations and the plan's clock, of shape ``(batch_size, decoder_dim)``.
+
+        :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
+        :param ages: Number of actions taken with each plan before, of shape ``(batch_size,)``.
+        """
+        features = self.extract_features(obs)
+        if self.clock_scale == 0:
+            return features
+        clock = ages / (ages + self.clock_scale)
+        return th.cat((features, clock.unsqueeze(-1).to(features.dtype)), dim=-1)
+
+    def forward(self, obs: TensorObs, plans: th.Tensor, ages: th.Tensor, deterministic: bool = False) -> th.Tensor:
         """
         Actions in [-1, 1] (Box) or integers, of shape ``(n_envs, action_dim)``.
 
         :param obs: Current observations, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
         :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``.
+        :param ages: Number of actions taken with each plan before, of shape ``(n_envs,)``.
         :param deterministic: Whether to take the most likely action.
         """
-        return self.model.act(self.extract_features(obs), plans, deterministic or not self.use_action_noise)
+        features = self.decoder_features(obs, ages)
+        return self.model.act(features, plans, deterministic or not self.use_action_noise)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        actions: th.Tensor = self(observation, self.plan(observation, deterministic), deterministic)
+        plans = self.plan(observation, deterministic)
+        actions: th.Tensor = self(observation, plans, plans.new_zeros(len(plans)), deterministic)
         return actions
 
     def predict(
@@ -261,7 +281,7 @@ class PlanActor(BasePolicy):
                 plans, ages = self.plan(obs_tensor, deterministic, target_return), np.zeros(n_envs, dtype=np.int64)
             else:
                 plans, ages = self._carry(state, n_envs, episode_start, obs_tensor, deterministic, target_return)
-            buffer_actions = self(obs_tensor, plans, deterministic).cpu().numpy()
+            buffer_actions = self(obs_tensor, plans, th.as_tensor(ages, device=plans.device), deterministic).cpu().numpy()
 
         actions = buffer_actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
         if isinstance(self.action_space, spaces.Box):
@@ -396,18 +416,19 @@ class LatentPlanPolicy(BasePolicy):
             **self.actor_kwargs,
         )
 
-    def step_features(self, observations: TensorObs) -> th.Tensor:
+    def step_features(self, observations: TensorObs, ages: th.Tensor) -> th.Tensor:
         """
-        Features of every sampled step, of shape ``(batch_size, n_steps, features_dim)``.
+        What the decoder sees of every sampled step, of shape ``(batch_size, n_steps, decoder_dim)``.
 
         :param observations: Observations of shape ``(batch_size, n_steps, *obs_shape)``, or a dict of such tensors.
+        :param ages: Number of steps taken before each of them, of shape ``(batch_size, n_steps)``.
         """
         if isinstance(observations, dict):
             batch_size = len(next(iter(observations.values())))
             flat: TensorObs = {key: part.flatten(0, 1) for key, part in observations.items()}
         else:
             batch_size, flat = len(observations), observations.flatten(0, 1)
-        features: th.Tensor = self.actor.extract_features(flat).unflatten(0, (batch_size, -1))
+        features: th.Tensor = self.actor.decoder_features(flat, ages.flatten()).unflatten(0, (batch_size, -1))
         return features
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:

@@ -21,6 +21,7 @@ class TrajectoryBatch(NamedTuple):
     :param first_observations: First observation of each trajectory, of shape ``(batch_size, *obs_shape)``.
     :param returns: Undiscounted return of each whole trajectory in env units, of shape ``(batch_size,)``.
     :param lengths: Number of steps of each whole trajectory, of shape ``(batch_size,)``.
+    :param ages: Number of steps taken before each sampled step, of shape ``(batch_size, n_steps)``.
     """
 
     observations: TensorObs
@@ -28,6 +29,7 @@ class TrajectoryBatch(NamedTuple):
     first_observations: TensorObs
     returns: th.Tensor
     lengths: th.Tensor
+    ages: th.Tensor
 
 
 class PlanGaussian(NamedTuple):

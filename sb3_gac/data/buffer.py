@@ -346,6 +346,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             first_observations=self._tensor_obs(first_indices, env),
             returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
             lengths=self.to_torch(lengths, copy=False),
+            ages=self.to_torch(steps, copy=False),
         )
 
     def _tensor_obs(self, indices: Array, env: VecNormalize | None) -> TensorObs:

@@ -17,7 +17,7 @@ class PlanEncoder(nn.Module):
     It sees neither the first observation, nor the order of the steps, nor the return: a plan that could smuggle in the
     start or the return would not be one that acting can choose.
 
-    :param features_dim: Size of the features of an observation.
+    :param features_dim: Size of the features of an observation; the clock that may follow them is not seen.
     :param action_dim: Size of an encoded action (see ``ActionHead.encode``).
     :param plan_dim: Size of a plan.
     :param net_arch: Hidden layers, before the mean over the steps and again after it.
@@ -28,6 +28,7 @@ class PlanEncoder(nn.Module):
         self, features_dim: int, action_dim: int, plan_dim: int, net_arch: list[int], activation_fn: type[nn.Module]
     ) -> None:
         super().__init__()
+        self.features_dim = features_dim
         layers = create_mlp(features_dim + action_dim, -1, net_arch, activation_fn)
         self.step_net = nn.Sequential(*layers)
         pooled_dim = net_arch[-1] if net_arch else features_dim + action_dim
@@ -40,6 +41,7 @@ class PlanEncoder(nn.Module):
         :param features: Features of the observations, of shape ``(batch_size, n_steps, features_dim)``.
         :param actions: Encoded actions, of shape ``(batch_size, n_steps, action_dim)``.
         """
-        pooled = self.step_net(th.cat((features, actions), dim=-1)).mean(dim=1)  # (batch_size, pooled_dim)
+        steps = th.cat((features[..., : self.features_dim], actions), dim=-1)
+        pooled = self.step_net(steps).mean(dim=1)  # (batch_size, pooled_dim)
         mean, log_std = self.plan_net(pooled).chunk(2, dim=-1)
         return PlanGaussian(mean, clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX))
