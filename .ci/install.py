@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     :return: the exit status of pip
     """
     torch = os.environ.get("TORCH") or CPU_BUILD
-    # The pips that come with Python 3.10 search these requirements without end. Where no newer one is to be had, the old one stays.
+    # Old pips, such as those that come with Python 3.10, search these requirements without end.
     subprocess.run([*PIP_INSTALL, "--quiet", "--upgrade", "pip"], stderr=subprocess.DEVNULL)
     # The places pip already knows come first: a machine that is cut off from PyTorch's index need not wait for it.
     if subprocess.run([*PIP_INSTALL, "--quiet", torch], stderr=subprocess.DEVNULL).returncode != 0:
