@@ -75,6 +75,7 @@ def test_log_std_is_bounded(raw, bound):
     assert (log_std == bound).all()
 
 
+@settings(deadline=None)
 @given(mean=means, std=stds, standardised=st.floats(-5, 5))
 def test_units_and_back(mean, std, standardised):
     predictor = ReturnPredictor(1, 1, [], nn.ReLU, 1)
