@@ -1,0 +1,181 @@
+"""Acting: with plans carried from step to step, and without."""
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sb3_gac import GAC
+
+N_ENVS = 3
+
+
+@pytest.fixture
+def model(small_gac, make_dataset) -> GAC:
+    """The best of many plans, one for each observation."""
+    return small_gac(policy_kwargs=dict(n_candidates=32)).learn_offline(make_dataset(n=20), 20)
+
+
+def observations(n: int = N_ENVS, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, size=(n, 3)).astype(np.float32)
+
+
+def test_a_plan_is_carried(model):
+    _, first = model.predict(observations(seed=1), deterministic=True)
+    assert first.plans.shape == (N_ENVS, model.actor.plan_dim)
+    _, second = model.predict(observations(seed=2), first, np.zeros(N_ENVS, dtype=bool), deterministic=True)
+    np.testing.assert_array_equal(second.plans, first.plans)
+    assert second.ages.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("as_tuple", [True, False])
+def test_the_plan_decides_the_action(model, as_tuple):
+    actions, state = model.predict(observations(), deterministic=True)
+    carried = (tuple if as_tuple else type(state)._make)((state.plans, np.zeros(N_ENVS)))
+    np.testing.assert_array_equal(model.predict(observations(), carried, deterministic=True)[0], actions)
+    swapped = (state.plans[::-1].copy(), np.zeros(N_ENVS))
+    assert not np.allclose(model.predict(observations(), swapped, deterministic=True)[0], actions, atol=1e-5)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_new_plan_where_an_episode_starts(model, deterministic):
+    _, first = model.predict(observations(seed=1), deterministic=deterministic)
+    starts = np.array([False, True, False])
+    _, second = model.predict(observations(seed=2), first, starts, deterministic=deterministic)
+    np.testing.assert_array_equal((second.plans == first.plans).all(axis=1), ~starts)
+    assert second.ages.tolist() == [2, 1, 2]
+
+
+def test_no_episode_start_means_none_started(model):
+    _, first = model.predict(observations(seed=1))
+    np.testing.assert_array_equal(model.predict(observations(seed=2), first)[1].plans, first.plans)
+
+
+@pytest.mark.parametrize(("replan_freq", "n_plans"), [(0, 1), (1, 7), (3, 3), (10, 1)])
+def test_plans_age(small_gac, make_dataset, replan_freq, n_plans):
+    model = small_gac(policy_kwargs=dict(replan_freq=replan_freq)).learn_offline(make_dataset(), 1)
+    state, plans = None, []
+    for step in range(7):
+        _, state = model.predict(observations(seed=step), state, np.zeros(N_ENVS, dtype=bool))
+        plans.append(state.plans.tobytes())
+    assert len(set(plans)) == n_plans
+
+
+def test_without_state_every_observation_starts_a_plan(model):
+    for deterministic in (True, False):
+        n_plans = {model.predict(observations(), deterministic=deterministic)[1].plans.tobytes() for _ in range(3)}
+        assert len(n_plans) == (1 if deterministic else 3)
+
+
+def test_deterministic_actions_take_no_random_numbers(model):
+    th.manual_seed(0)
+    np.random.seed(0)
+    before = th.get_rng_state(), np.random.get_state()[1].copy()
+    model.predict(observations(), deterministic=True)
+    assert th.equal(th.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+@pytest.mark.parametrize("exploit_steps", [0, 3])
+def test_deterministic_actions_are_the_same_in_any_batch(small_gac, make_dataset, exploit_steps):
+    model = small_gac(policy_kwargs=dict(exploit_steps=exploit_steps)).learn_offline(make_dataset(), 10)
+    together, _ = model.predict(observations(7), deterministic=True)
+    one_by_one = [model.predict(observation, deterministic=True)[0] for observation in observations(7)]
+    np.testing.assert_allclose(together, one_by_one, rtol=1e-4, atol=1e-5)
+
+
+def test_exploring_acts_at_random(model):
+    actions = [model.predict(observations())[0] for _ in range(2)]
+    assert not np.allclose(*actions)
+
+
+def test_a_plan_is_followed_without_noise_if_asked(small_gac, make_dataset):
+    model = small_gac(policy_kwargs=dict(use_action_noise=False)).learn_offline(make_dataset(), 1)
+    _, state = model.predict(observations())
+    actions = [model.predict(observations(), state)[0] for _ in range(2)]
+    np.testing.assert_array_equal(*actions)
+
+
+def test_exploring_can_be_repeated(model):
+    actions = []
+    for _ in range(2):
+        model.set_random_seed(3)
+        actions.append(model.predict(observations())[0])
+    np.testing.assert_array_equal(*actions)
+
+
+def test_inference_leaves_no_gradient(small_gac, make_dataset):
+    model = small_gac(policy_kwargs=dict(exploit_steps=2, explore_steps=2)).learn_offline(make_dataset(), 1)
+    model.policy.optimizer.zero_grad()
+    for deterministic in (True, False):
+        model.predict(observations(), deterministic=deterministic)
+    assert all(parameter.grad is None for parameter in model.policy.parameters())
+
+
+def test_a_return_can_be_asked_for(model):
+    """Plans are ordered by the returns asked for, as the return predictor sees them."""
+    obs = th.as_tensor(observations(50))
+    features = model.actor.extract_features(obs, at_start=True)
+    predictor = model.actor.model.return_predictor
+
+    def predicted(target_return: float) -> float:
+        _, state = model.policy.predict(obs.numpy(), deterministic=True, target_return=target_return)
+        means, _ = model.actor.model.predict_return(th.as_tensor(state.plans), features)
+        return predictor.unstandardise(means.mean(dim=0)).mean().item()
+
+    assert predicted(-1000.0) < predicted(predictor.return_mean.item()) < predicted(1000.0)
+
+
+def test_the_actor_acts_alone(model):
+    actions, state = model.predict(observations(), deterministic=True)
+    actor_actions, actor_state = model.actor.predict(observations(), deterministic=True)
+    np.testing.assert_array_equal(actor_actions, actions)
+    np.testing.assert_array_equal(actor_state.plans, state.plans)
+
+
+def test_actions_stay_in_bounds_when_the_weights_are_silly(model):
+    silly = {name: 100 * th.rand_like(part) for name, part in model.policy.state_dict().items()}
+    model.policy.load_state_dict(silly)
+    for deterministic in (True, False):
+        actions, _ = model.predict(observations(), deterministic=deterministic)
+        assert all(model.action_space.contains(action) for action in actions)
+
+
+def test_observation_and_info_are_told_apart(model):
+    with pytest.raises(ValueError, match=r"obs, info = env.reset\(\)"):
+        model.predict((observations(1)[0], {}))
+
+
+def test_observations_of_another_shape(model):
+    with pytest.raises(ValueError, match="Unexpected observation shape"):
+        model.predict(np.zeros((2, 4), dtype=np.float32))
+
+
+def test_the_state_of_other_envs(model):
+    _, state = model.predict(observations())
+    with pytest.raises(ValueError, match=r"expected \(2, 16\)"):
+        model.predict(observations(2), state)
+
+
+def test_a_dict_is_planned_for_where_an_episode_starts(small_gac, diary_env):
+    space = spaces.Dict({"a": spaces.Box(-1, 1, (2,)), "b": spaces.Discrete(3)})
+    env = DummyVecEnv([lambda: diary_env(space) for _ in range(2)])
+    model = small_gac(env, policy="MultiInputLatentPolicy").learn(10)
+    _, first = model.predict(env.reset())
+    _, second = model.predict(env.reset(), first, np.array([True, False]))
+    assert (first.plans == second.plans).all(axis=1).tolist() == [False, True]
+
+
+def test_evaluation_carries_the_plans(small_gac, diary_env):
+    env = DummyVecEnv([lambda: diary_env(length=6)])
+    model = small_gac(env).learn(10)
+    ages = []
+
+    def note_age(locals_, _):
+        ages.append(int(locals_["states"].ages[0]))
+
+    mean, std = evaluate_policy(model, env, n_eval_episodes=2, callback=note_age, warn=False)
+    assert (mean, std) == (21.0, 0.0)
+    assert ages == [1, 2, 3, 4, 5, 6] * 2
