@@ -37,7 +37,8 @@ def explore_plan(
 
     Prior samples are resampled by their likelihood of the target, which finds the mode; Langevin steps on the noise
     then move the survivors off the finite set. A step that the posterior would not have taken is refused (Metropolis),
-    so that any step size samples the same posterior and none diverges.
+    so that any step size samples the same posterior and none diverges. Where no candidate expects the target from this
+    start, the best expected return takes its place: plans that would explain the impossible are merely uncertain ones.
 
     :param model: The generative model.
     :param first_features: Features of the observations to plan from, of shape ``(n_envs, features_dim)``.
@@ -51,12 +52,13 @@ def explore_plan(
         prior = model.plan_prior(first_features)
         noise = th.randn(n_envs, n_candidates, prior.mean.shape[-1], device=prior.mean.device)
         plans = PlanGaussian(*(part.unsqueeze(1) for part in prior)).at(noise)  # (n_envs, n_candidates, plan_dim)
-        log_weights = target_log_prob(
-            model,
-            plans.flatten(0, 1),
-            first_features.repeat_interleave(n_candidates, dim=0),
-            target_return.repeat_interleave(n_candidates),
-        ).view(n_envs, n_candidates)
+        candidates, contexts = plans.flatten(0, 1), first_features.repeat_interleave(n_candidates, dim=0)
+        if n_candidates > 1:
+            expected = model.predict_return(candidates, contexts)[0].mean(dim=0).view(n_envs, n_candidates)
+            reachable = model.return_predictor.unstandardise(expected.amax(dim=1))
+            target_return = th.minimum(target_return, reachable)  # (n_envs,)
+        log_weights = target_log_prob(model, candidates, contexts, target_return.repeat_interleave(n_candidates))
+        log_weights = log_weights.view(n_envs, n_candidates)
         # the Gumbel-max trick samples a category and never fails on weights that underflow
         gumbel = -th.log(th.empty_like(log_weights).exponential_())
         chosen = (log_weights + gumbel).argmax(dim=1)
