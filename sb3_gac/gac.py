@@ -301,14 +301,19 @@ class GAC(OffPolicyAlgorithm):
         raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
 
     def _buffers(self) -> list[TrajectoryReplayBuffer]:
-        """The data set, then the replay buffer, where they hold anything."""
-        return [buffer for buffer in (self.offline_buffer, self.replay_buffer) if buffer is not None and buffer.size() > 0]
+        """The data set, then the replay buffer, where they hold a whole trajectory; what there is while none does."""
+        buffers = [buffer for buffer in (self.offline_buffer, self.replay_buffer) if buffer is not None and buffer.size() > 0]
+        return [buffer for buffer in buffers if buffer.n_trajectories > 0] or buffers
 
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
-        """Trajectories of the data set and of the replay buffer, ``offline_ratio`` of them from the data set."""
+        """Trajectories of the data set and of the replay buffer, at least ``offline_ratio`` of them from the data set."""
         buffers = self._buffers()
-        n_offline = round(self.offline_ratio * batch_size)
-        sizes = [n_offline, batch_size - n_offline] if len(buffers) == 2 else [batch_size]
+        sizes = [batch_size]
+        if len(buffers) == 2:
+            # The first few rollouts are not seen more than once per gradient step: they would be learnt by heart
+            online_ratio = min(1 - self.offline_ratio, buffers[1].n_trajectories / self.batch_size)
+            n_online = round(online_ratio * batch_size)
+            sizes = [batch_size - n_online, n_online]
         batches = []
         for buffer, size in zip(buffers, sizes, strict=True):
             best_ratio = self.offline_best_ratio if buffer is self.offline_buffer else self.best_ratio
