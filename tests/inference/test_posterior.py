@@ -30,10 +30,11 @@ def make_batch() -> tuple[th.Tensor, th.Tensor, th.Tensor]:
     )
 
 
-def exact_posterior(actions: th.Tensor) -> PlanGaussian:
-    """The mean action log-likelihood counts for `HORIZON` steps."""
-    precision = 1 / PRIOR_STD**2 + HORIZON / ACTION_STD**2
-    mean = (PRIOR_MEAN / PRIOR_STD**2 + HORIZON * actions.mean(dim=1) / ACTION_STD**2) / precision
+def exact_posterior(actions: th.Tensor, kl_coef: float = 1.0) -> PlanGaussian:
+    """The mean action log-likelihood counts for `HORIZON` steps, for fewer where the divergence costs more."""
+    horizon = HORIZON / kl_coef
+    precision = 1 / PRIOR_STD**2 + horizon / ACTION_STD**2
+    mean = (PRIOR_MEAN / PRIOR_STD**2 + horizon * actions.mean(dim=1) / ACTION_STD**2) / precision
     return PlanGaussian(mean, th.full_like(mean, precision).log() / -2)
 
 
@@ -41,8 +42,8 @@ def gradients_of(*networks: nn.Module) -> list[th.Tensor | None]:
     return [parameter.grad for network in networks for parameter in network.parameters()]
 
 
-@pytest.mark.parametrize("use_encoder", [False, True])
-def test_converges_to_the_exact_posterior(linear_model, use_encoder):
+@pytest.mark.parametrize(("use_encoder", "kl_coef"), [(False, 1.0), (True, 1.0), (True, 3.0)])
+def test_converges_to_the_exact_posterior(linear_model, use_encoder, kl_coef):
     features, actions, first_features = make_batch()
     fitted = fit_posterior(
         make_model(linear_model),
@@ -53,8 +54,9 @@ def test_converges_to_the_exact_posterior(linear_model, use_encoder):
         HORIZON,
         posterior_steps=300,
         learning_rate=0.1,
+        kl_coef=kl_coef,
     )
-    exact = exact_posterior(actions)
+    exact = exact_posterior(actions, kl_coef)
     # Each trajectory's fit is noisy, for every step samples a plan; together they are right
     assert (fitted.mean - exact.mean).mean().item() == pytest.approx(0, abs=0.02)
     assert (fitted.log_std - exact.log_std).mean().item() == pytest.approx(0, abs=0.05)
