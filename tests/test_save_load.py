@@ -1,0 +1,348 @@
+"""What a saved model brings back, into which environments, and what is said when it does not fit."""
+
+import io
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.save_util import load_from_zip_file, save_to_pkl
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sb3_gac import GAC
+from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.policies import LatentPlanPolicy, PlanActor
+
+
+def vec(env_class, n_envs, **kwargs) -> DummyVecEnv:
+    return DummyVecEnv([lambda: env_class(**kwargs) for _ in range(n_envs)])
+
+
+def observations(n: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, size=(n, 3)).astype(np.float32)
+
+
+def act(model) -> np.ndarray:
+    return model.predict(observations(), deterministic=True)[0]
+
+
+@pytest.fixture
+def model(small_gac, diary_env) -> GAC:
+    return small_gac(diary_env()).learn(23)
+
+
+@pytest.fixture
+def saved(model, tmp_path) -> pathlib.Path:
+    model.save(tmp_path / "model")
+    return tmp_path / "model.zip"
+
+
+def test_the_loaded_model_acts_the_same(model, saved):
+    loaded = GAC.load(saved)
+    np.testing.assert_array_equal(act(loaded), act(model))
+    for name in (
+        "num_timesteps",
+        "_n_updates",
+        "target_return",
+        "learning_rate",
+        "batch_size",
+        "n_encode_steps",
+        "policy_kwargs",
+    ):
+        assert getattr(loaded, name) == getattr(model, name), name
+    assert loaded.replay_buffer.size() == 0
+    assert loaded.get_env() is None
+
+
+def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):
+    model = small_gac(policy_kwargs=dict(n_elites=2)).learn_offline(make_dataset(), 5)
+    model.save(tmp_path / "model")
+    loaded = GAC.load(tmp_path / "model")
+    np.testing.assert_array_equal(act(loaded), act(model))
+    assert loaded.offline_buffer is None
+    loaded.learn_offline(make_dataset(), 5, reset_num_timesteps=False)
+    assert (loaded.num_timesteps, loaded._n_updates) == (10, 10)
+
+
+def test_every_policy_network_is_saved_as_plain_tensors(saved):
+    with zipfile.ZipFile(saved) as archive, archive.open("policy.pth") as file:
+        tensors = th.load(io.BytesIO(file.read()), weights_only=True)
+    assert {tensor.dtype for tensor in tensors.values()} == {th.float32}
+    assert {name.split(".")[0] for name in tensors} == {"actor", "encoder"}
+
+
+def test_no_arrays_no_networks_in_the_attributes(saved):
+    data, _, _ = load_from_zip_file(saved)
+    assert not {"policy", "actor", "replay_buffer", "offline_buffer", "_last_plans", "_rollout_returns"} & data.keys()
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.getinfo("data").file_size < 100_000
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_paths_and_open_files(model, tmp_path, as_file):
+    if as_file:
+        with open(tmp_path / "model.zip", "wb") as file:
+            model.save(file)
+        with open(tmp_path / "model.zip", "rb") as file:
+            loaded = GAC.load(file)
+    else:
+        model.save(str(tmp_path / "folder" / "model"))
+        loaded = GAC.load(str(tmp_path / "folder" / "model.zip"))
+    np.testing.assert_array_equal(act(loaded), act(model))
+
+
+def test_exclude_include_custom_objects(model, tmp_path):
+    model.verbose = 2
+    model.save(tmp_path / "model", exclude=["verbose"])
+    assert GAC.load(tmp_path / "model").verbose == 0
+    model.save(tmp_path / "model", exclude=["verbose"], include=["verbose", "_last_plans"])
+    loaded = GAC.load(tmp_path / "model", custom_objects=dict(learning_rate=2e-5, dummy=1))
+    assert (loaded.verbose, loaded.learning_rate) == (2, 2e-5)
+    np.testing.assert_array_equal(loaded._last_plans.plans, model._last_plans.plans)
+    assert not hasattr(loaded, "dummy")
+
+
+def test_other_hyper_parameters(saved, diary_env):
+    loaded = GAC.load(saved, env=diary_env(), train_freq=(4, "step"), gradient_steps=2, learning_starts=0)
+    n_updates = loaded._n_updates
+    loaded.learn(8)
+    assert loaded._n_updates == n_updates + 4
+
+
+def test_a_schedule_survives(small_gac, diary_env, tmp_path):
+    small_gac(diary_env(), learning_rate=lambda progress: 0.25 * progress).save(tmp_path / "model")
+    assert GAC.load(tmp_path / "model").lr_schedule(0.5) == 0.125
+
+
+def test_the_optimizer_goes_on_where_it_was(model, saved):
+    loaded = GAC.load(saved)
+    states = [m.policy.optimizer.state_dict()["state"] for m in (model, loaded)]
+    assert states[0].keys() == states[1].keys() and len(states[0]) > 0
+    for key, state in states[0].items():
+        assert th.equal(state["exp_avg"], states[1][key]["exp_avg"])
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_learning_goes_on_in_any_number_of_envs(saved, diary_env, n_envs):
+    loaded = GAC.load(saved, env=vec(diary_env, n_envs))
+    assert loaded.replay_buffer.n_envs == n_envs
+    loaded.learn(30, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 23 + 30
+    assert loaded.replay_buffer.lengths.tolist() == [5] * 6
+    # Without an env any number may be given later, too
+    later = GAC.load(saved)
+    later.set_env(vec(diary_env, n_envs))
+    assert later.learn(30).replay_buffer.lengths.tolist() == [5] * 6
+
+
+def test_action_noise_in_another_number_of_envs(small_gac, diary_env, tmp_path):
+    noise = NormalActionNoise(mean=np.full(2, 5.0), sigma=np.zeros(2))
+    small_gac(vec(diary_env, 2), action_noise=noise).learn(10).save(tmp_path / "model")
+    loaded = GAC.load(tmp_path / "model", env=vec(diary_env, 3)).learn(12)
+    assert (loaded.replay_buffer.actions[:4] == 1).all()
+
+
+def test_the_env_goes_on_or_is_reset(model, tmp_path):
+    env = model.get_env()
+    diary = env.envs[0].unwrapped
+    model.save(tmp_path / "model")
+    n_resets = diary.n_resets
+
+    GAC.load(tmp_path / "model", env=env, force_reset=False).learn(1, reset_num_timesteps=False)
+    assert diary.n_resets == n_resets
+    assert diary.n_steps == 4  # 23 steps in episodes of 5 were learnt from
+    GAC.load(tmp_path / "model", env=env).learn(1, reset_num_timesteps=False)
+    assert diary.n_resets == n_resets + 1
+
+
+class TestSetEnv:
+    def test_the_number_of_envs_stays(self, model, diary_env):
+        with pytest.raises(AssertionError, match=r"2 != 1.*GAC.load"):
+            model.set_env(vec(diary_env, 2))
+        # and nothing has happened
+        assert model.n_envs == 1
+        assert model.replay_buffer.n_trajectories == 4
+
+    def test_the_open_trajectory_is_closed(self, model, diary_env):
+        model.set_env(diary_env())
+        assert model.replay_buffer.lengths.tolist() == [5, 5, 5, 5, 3]
+        assert model._last_plans is None
+        model.learn(10, reset_num_timesteps=False)
+        assert model.replay_buffer.lengths.tolist() == [5, 5, 5, 5, 3, 5, 5]
+
+    def test_the_same_env_goes_on(self, model):
+        model.set_env(model.get_env(), force_reset=False)
+        model.learn(2, reset_num_timesteps=False)
+        assert model.replay_buffer.lengths.tolist() == [5] * 5
+
+    def test_a_model_made_without(self, small_gac, diary_env):
+        model = small_gac()
+        model.set_env(vec(diary_env, 2))
+        assert model.learn(20).replay_buffer.n_trajectories == 4
+
+
+class TestReplayBuffer:
+    def test_it_comes_back(self, model, tmp_path):
+        model.save_replay_buffer(tmp_path / "buffer")
+        loaded = GAC.load(_save(model, tmp_path), env=model.get_env())
+        loaded.load_replay_buffer(tmp_path / "buffer")
+        for name in ("observations", "actions", "rewards", "dones", "timeouts"):
+            np.testing.assert_array_equal(getattr(loaded.replay_buffer, name), getattr(model.replay_buffer, name))
+        assert loaded.replay_buffer.lengths.tolist() == [5] * 4
+        assert loaded.replay_buffer.device == loaded.device
+
+    def test_learn_closes_what_was_under_way(self, model, diary_env, tmp_path):
+        model.save_replay_buffer(tmp_path / "buffer.pkl")
+        loaded = GAC.load(_save(model, tmp_path), env=diary_env())
+        loaded.load_replay_buffer(tmp_path / "buffer.pkl")
+        loaded.learn(5, reset_num_timesteps=False)
+        assert loaded.replay_buffer.lengths.tolist() == [5, 5, 5, 5, 3, 5]
+
+    def test_or_goes_on_with_it(self, model, tmp_path):
+        model.save_replay_buffer(tmp_path / "buffer.pkl")
+        loaded = GAC.load(_save(model, tmp_path), env=model.get_env(), force_reset=False)
+        loaded.load_replay_buffer(tmp_path / "buffer.pkl", truncate_last_traj=False)
+        loaded.learn(2, reset_num_timesteps=False)
+        assert loaded.replay_buffer.returns.tolist() == [15.0] * 5
+
+    def test_for_another_number_of_envs(self, model, diary_env, tmp_path):
+        model.save_replay_buffer(tmp_path / "buffer.pkl")
+        loaded = GAC.load(_save(model, tmp_path), env=vec(diary_env, 2))
+        with open(tmp_path / "buffer.pkl", "rb") as file:
+            loaded.load_replay_buffer(file)
+        assert loaded.replay_buffer.n_envs == 2
+        assert sorted(loaded.replay_buffer.lengths) == [3, 5, 5, 5, 5]
+        assert loaded.learn(10).replay_buffer.n_trajectories == 7
+
+    @pytest.mark.parametrize("kind", ["ReplayBuffer", "dict"])
+    def test_another_type(self, model, tmp_path, kind):
+        other = ReplayBuffer(10, model.observation_space, model.action_space) if kind == "ReplayBuffer" else {}
+        save_to_pkl(tmp_path / "buffer.pkl", other)
+        with pytest.raises(TypeError, match=f"holds a {kind}"):
+            model.load_replay_buffer(tmp_path / "buffer.pkl")
+        assert model.replay_buffer.n_trajectories == 4
+
+    def test_a_class_that_keeps_no_trajectories(self, small_gac, diary_env):
+        with pytest.raises(TypeError, match="must be a TrajectoryReplayBuffer, not ReplayBuffer"):
+            small_gac(diary_env(), replay_buffer_class=ReplayBuffer)
+
+    def test_a_class_and_arguments_of_ones_own(self, small_gac, diary_env):
+        class Mine(TrajectoryReplayBuffer):
+            pass
+
+        model = small_gac(
+            diary_env(terminates=False),
+            replay_buffer_class=Mine,
+            replay_buffer_kwargs=dict(handle_timeout_termination=False),
+            optimize_memory_usage=True,
+        )
+        model.learn(10)
+        assert type(model.replay_buffer) is Mine
+        assert not model.replay_buffer.timeouts.any()
+
+    def test_a_model_to_enjoy_takes_no_memory(self, small_gac, diary_env):
+        model = small_gac(diary_env(spaces.Box(0, 255, (10_000,), np.uint8)), buffer_size=100_000_000)
+        act_once = model.predict(np.zeros(10_000, dtype=np.uint8))
+        assert act_once[0].shape == (2,)
+
+
+class TestParameters:
+    def test_there_and_back(self, model, small_gac, diary_env):
+        other = small_gac(diary_env(), seed=1)
+        assert not np.allclose(act(other), act(model))
+        other.set_parameters(model.get_parameters())
+        np.testing.assert_array_equal(act(other), act(model))
+
+    def test_names(self, model):
+        assert model.get_parameters().keys() == {"policy", "policy.optimizer"}
+
+    @pytest.mark.parametrize("exact_match", [True, False])
+    def test_an_unknown_name(self, model, exact_match):
+        with pytest.raises(ValueError, match="critic is an invalid object name"):
+            model.set_parameters(dict(critic={}), exact_match=exact_match)
+
+    def test_missing_ones(self, model):
+        parameters = model.get_parameters()
+        with pytest.raises(ValueError, match="do not match"):
+            model.set_parameters(dict(policy=parameters["policy"]))
+        model.set_parameters(dict(policy=parameters["policy"]), exact_match=False)
+        parameters["policy"].popitem()
+        with pytest.raises(RuntimeError, match="Missing key"):
+            model.set_parameters(parameters)
+
+    def test_every_one_is_loaded(self, model):
+        """Also the statistics: whatever the model knows is in its state dict."""
+        random = {name: th.rand_like(part) for name, part in model.policy.state_dict().items()}
+        model.policy.load_state_dict(random)
+        for name, part in model.policy.state_dict().items():
+            assert part.numel() > 0 and th.equal(part, random[name]), name
+        assert np.isfinite(act(model)).all()
+
+
+class TestPolicy:
+    def test_alone(self, model, tmp_path):
+        model.policy.save(tmp_path / "policy.pkl")
+        loaded = LatentPlanPolicy.load(tmp_path / "policy.pkl")
+        np.testing.assert_array_equal(act(loaded), act(model))
+
+    def test_the_actor_alone(self, model, tmp_path):
+        model.policy.actor.save(tmp_path / "actor.pkl")
+        loaded = PlanActor.load(tmp_path / "actor.pkl")
+        np.testing.assert_array_equal(act(loaded), act(model))
+        # It explores with the same target return
+        assert loaded.target_return == model.target_return.value == 15.0
+
+    def test_options_come_back(self, small_gac, diary_env, tmp_path):
+        options = dict(
+            net_arch=dict(pi=[8], qf=[4]),
+            activation_fn=th.nn.Tanh,
+            plan_dim=3,
+            n_critics=2,
+            n_candidates=5,
+            n_elites=2,
+            replan_freq=4,
+            use_residual_prior=True,
+            use_encoder=False,
+            optimizer_class=th.optim.AdamW,
+        )
+        model = small_gac(diary_env(), policy_kwargs=options).learn(10)
+        for part in (model.policy, model.policy.actor):
+            part.save(tmp_path / "part.pkl")
+            loaded = type(part).load(tmp_path / "part.pkl")
+            assert loaded._get_constructor_parameters().keys() == part._get_constructor_parameters().keys()
+            for name in options.keys() & part._get_constructor_parameters().keys():
+                assert loaded._get_constructor_parameters()[name] == options[name], name
+            np.testing.assert_array_equal(act(loaded), act(part))
+
+
+class TestErrors:
+    def test_an_env_of_another_space(self, saved, diary_env):
+        with pytest.raises(ValueError, match="Observation spaces do not match"):
+            GAC.load(saved, env=diary_env(spaces.Box(-1, 1, (4,))))
+
+    def test_other_policy_kwargs(self, saved):
+        with pytest.raises(ValueError, match="policy kwargs do not equal"):
+            GAC.load(saved, policy_kwargs=dict(net_arch=[32]))
+
+    def test_a_file_that_is_no_archive(self, tmp_path):
+        (tmp_path / "model.zip").write_bytes(b"nothing of the kind")
+        with pytest.raises(ValueError, match="wasn't a zip-file"):
+            GAC.load(tmp_path / "model.zip")
+
+    def test_an_archive_cut_short(self, saved):
+        saved.write_bytes(saved.read_bytes()[:-200])
+        with pytest.raises(ValueError, match="wasn't a zip-file"):
+            GAC.load(saved)
+
+    def test_no_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            GAC.load(tmp_path / "model.zip")
+
+
+def _save(model: GAC, folder: pathlib.Path) -> pathlib.Path:
+    model.save(folder / "model")
+    return folder / "model.zip"
