@@ -246,11 +246,11 @@ class GAC(OffPolicyAlgorithm):
                 + self.return_weight * terms.return_log_prob
                 - kl_coef * terms.kl
             ).mean()
-            self._check_finite(terms, loss)
 
             self.policy.optimizer.zero_grad()
             loss.backward()
-            th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            grad_norm = th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self._check_finite(terms, loss, grad_norm)
             self.policy.optimizer.step()
             self._n_updates += 1
             if self.kl_coef == "auto":
@@ -294,10 +294,12 @@ class GAC(OffPolicyAlgorithm):
         step = self.kl_learning_rate * min(kl / self.target_kl - 1, 1.0)
         self._log_kl_coef = min(max(self._log_kl_coef + step, MIN_LOG_KL_COEF), MAX_LOG_KL_COEF)
 
-    def _check_finite(self, terms: ElboTerms, loss: th.Tensor) -> None:
-        if th.isfinite(loss):
+    def _check_finite(self, terms: ElboTerms, loss: th.Tensor, grad_norm: th.Tensor) -> None:
+        """Stop before a step that would make the weights NaN, and say what was not finite."""
+        if th.isfinite(loss) and th.isfinite(grad_norm):
             return
-        culprits = [name for name, term in terms._asdict().items() if not th.isfinite(term).all()] or ["loss"]
+        culprits = [name for name, term in terms._asdict().items() if not th.isfinite(term).all()]
+        culprits = culprits or ["gradient" if th.isfinite(loss) else "loss"]
         raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
 
     def _buffers(self) -> list[TrajectoryReplayBuffer]:

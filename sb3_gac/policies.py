@@ -101,6 +101,10 @@ class PlanActor(BasePolicy):
             normalize_images=normalize_images,
             squash_output=isinstance(action_space, spaces.Box),
         )
+        counts = {"plan_dim": plan_dim, "n_critics": n_critics, "n_candidates": n_candidates, "n_averaged": n_averaged}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.plan_dim = plan_dim

@@ -37,8 +37,9 @@ def explore_plan(
 
     Prior samples are resampled by their likelihood of the target, which finds the mode; Langevin steps on the noise
     then move the survivors off the finite set. A step that the posterior would not have taken is refused (Metropolis),
-    so that any step size samples the same posterior and none diverges. Where no candidate expects the target from this
-    start, the best expected return takes its place: plans that would explain the impossible are merely uncertain ones.
+    so that any step size samples the same posterior and none diverges. Where the target is out of reach from this
+    start, one standard deviation above the best expected return takes its place: plans that would explain the impossible
+    are merely uncertain ones.
 
     :param model: The generative model.
     :param first_features: Features of the observations to plan from, of shape ``(n_envs, features_dim)``.
@@ -54,9 +55,10 @@ def explore_plan(
         plans = PlanGaussian(*(part.unsqueeze(1) for part in prior)).at(noise)  # (n_envs, n_candidates, plan_dim)
         candidates, contexts = plans.flatten(0, 1), first_features.repeat_interleave(n_candidates, dim=0)
         if n_candidates > 1:
-            expected = model.predict_return(candidates, contexts)[0].mean(dim=0).view(n_envs, n_candidates)
-            reachable = model.return_predictor.unstandardise(expected.amax(dim=1))
-            target_return = th.minimum(target_return, reachable)  # (n_envs,)
+            means, log_stds = model.predict_return(candidates, contexts)  # (n_members, n_envs * n_candidates)
+            best, index = means.mean(dim=0).view(n_envs, n_candidates).max(dim=1)
+            spread = log_stds.exp().mean(dim=0).view(n_envs, n_candidates).gather(1, index.unsqueeze(-1)).squeeze(-1)
+            target_return = th.minimum(target_return, model.return_predictor.unstandardise(best + spread))  # (n_envs,)
         log_weights = target_log_prob(model, candidates, contexts, target_return.repeat_interleave(n_candidates))
         log_weights = log_weights.view(n_envs, n_candidates)
         # the Gumbel-max trick samples a category and never fails on weights that underflow
