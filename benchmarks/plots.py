@@ -173,9 +173,10 @@ def roll_out(model: GAC, envs: Sequence[gym.Env[Any, Any]], n_steps: int, kind: 
         state = PlanState(_sample_prior(model, observations), np.zeros(len(envs), dtype=np.int64))
     positions, returns = [observations[:, :2]], np.zeros(len(envs))
     for _ in range(n_steps):
-        actions, next_state = model.predict(observations, state, deterministic=kind != "explore")
-        if kind != "prior":  # a sampled plan is given back as new: it does not age, so it is never replaced
-            state = next_state
+        actions, state = model.predict(observations, state, deterministic=kind != "explore")
+        if kind == "prior" and state.ages[0] == model.policy.actor.replan_freq:
+            # The sampled plan is followed to the end: it starts again where another would take its place
+            state = state._replace(ages=np.zeros_like(state.ages))
         steps = [env.step(action) for env, action in zip(envs, actions, strict=True)]
         observations = np.stack([step[0] for step in steps])
         returns += [float(step[1]) for step in steps]
