@@ -362,7 +362,7 @@ class GAC(OffPolicyAlgorithm):
 
     def learn_offline(
         self: SelfGAC,
-        data: DatasetSource,
+        data: DatasetSource | None,
         gradient_steps: int,
         callback: MaybeCallback = None,
         log_interval: int | None = 500,
@@ -376,7 +376,8 @@ class GAC(OffPolicyAlgorithm):
 
         One gradient step counts as one timestep for callbacks, loggers and schedules.
 
-        :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer.
+        :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer;
+            ``None`` goes on with the data set that the model has.
         :param gradient_steps: Number of gradient steps.
         :param callback: Called at every gradient step.
         :param log_interval: Gradient steps between two logs; ``None`` never logs.
@@ -386,7 +387,10 @@ class GAC(OffPolicyAlgorithm):
         :param return_only: Whether to throw the step rewards of the data away and keep the total of each trajectory.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
-        self.set_offline_data(data, return_only)
+        if data is not None:
+            self.set_offline_data(data, return_only)
+        elif self.offline_buffer is None:
+            raise ValueError("this model has no data set to go on with: give it one")
         env = self.env
         if env is None:
             self.env = OfflineVecEnv(self.observation_space, self.action_space)

@@ -157,6 +157,19 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """Close the open trajectories as truncated: the envs were reset, or will not be stepped again."""
         self._cut(self._open >= 0)
 
+    def drop_open_trajectories(self) -> None:
+        """
+        Leave the open trajectories unfinished: they never count as closed, since what they would have returned is unknown.
+
+        Where rewards are costs, a few steps alone would pass for one of the best trajectories.
+        """
+        columns = self._open >= 0
+        if columns.any():
+            # For those who read the arrays without the table
+            self.dones[self.pos - 1, columns] = 1.0
+            self.timeouts[self.pos - 1, columns] = float(self.handle_timeout_termination)
+            self._open[columns] = -1
+
     def set_n_envs(self, n_envs: int) -> None:
         """
         Rearrange the buffer for another number of envs; open trajectories are closed as truncated.

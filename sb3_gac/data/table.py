@@ -109,14 +109,14 @@ class TrajectoryTable:
 
     def evict(self, start: int) -> None:
         """
-        Forget the trajectories that started earlier, all of them closed.
+        Forget the trajectories that started earlier, none of them still growing.
 
         :param start: Rows below it are about to be overwritten.
         """
         if len(self) and self._records["start"][self._head - self._offset] < start:
             n_evicted = int(np.searchsorted(self.alive["start"], start))
+            self._n_closed -= int(self.alive["closed"][:n_evicted].sum())
             self._head += n_evicted
-            self._n_closed -= n_evicted
             self._cache.clear()
 
     def draw(self, n_trajectories: int, by: SampleBy) -> Array:
