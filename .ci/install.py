@@ -10,6 +10,8 @@ Set the environment variable TORCH to a requirement of your own, such as `torch=
 import os
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 # PyTorch publishes no `+cpu` for macOS: the plain wheels are CPU builds there.
 CPU_BUILD = "torch==2.13.0" if sys.platform == "darwin" else "torch==2.13.0+cpu"
@@ -35,7 +37,9 @@ def main(arguments: list[str]) -> int:
         if status != 0:
             print(f"{torch} cannot be installed here; set TORCH to a requirement that can", file=sys.stderr)
             return status
-    return subprocess.run([*PIP_INSTALL, torch, *arguments]).returncode
+    constraint = Path(sys.prefix) / "torch-constraint.txt"
+    constraint.write_text(f"torch=={version('torch')}\n", encoding="utf-8")
+    return subprocess.run([*PIP_INSTALL, "--constraint", str(constraint), *arguments]).returncode
 
 
 if __name__ == "__main__":
