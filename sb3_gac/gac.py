@@ -10,7 +10,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -21,7 +21,7 @@ from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
-from sb3_gac.offline_env import OfflineVecEnv
+from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, PlanActor
 from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TrajectoryBatch
 
@@ -395,9 +395,10 @@ class GAC(OffPolicyAlgorithm):
         if env is None:
             self.env = OfflineVecEnv(self.observation_space, self.action_space)
         try:
-            total_timesteps, callback = self._setup_learn(
-                gradient_steps, callback, reset_num_timesteps, tb_log_name, progress_bar
-            )
+            total_timesteps, callback = self._setup_learn(gradient_steps, callback, reset_num_timesteps, tb_log_name)
+            if progress_bar:
+                callback = CallbackList([callback, OfflineProgressBarCallback()])
+                callback.init_callback(self)
             callback.on_training_start(locals(), globals())
             while self.num_timesteps < total_timesteps:
                 self.train(gradient_steps=1, batch_size=self.batch_size)
@@ -409,7 +410,9 @@ class GAC(OffPolicyAlgorithm):
                 callback.update_locals(locals())
                 if not callback.on_step():
                     break
-                if log_interval is not None and self.num_timesteps % log_interval == 0:
+                if log_interval is not None and (
+                    self.num_timesteps % log_interval == 0 or self.num_timesteps == total_timesteps
+                ):
                     self.dump_logs()
             callback.on_training_end()
         finally:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import ProgressBarCallback
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
@@ -52,3 +53,11 @@ class OfflineVecEnv(VecEnv):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         return [seed]
+
+
+class OfflineProgressBarCallback(ProgressBarCallback):
+    """Progress bar of a run without rollouts, where a gradient step is one timestep whatever the number of environments."""
+
+    def _on_step(self) -> bool:
+        self.pbar.update(1)
+        return True
