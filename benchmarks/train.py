@@ -306,6 +306,7 @@ class Run:
             if phase == "offline":
                 self.model.learn_offline(self.dataset, total, callback=callbacks, progress_bar=progress_bar)
             else:
+                self._change_settings()
                 self.model.learn(total, callback=callbacks, progress_bar=progress_bar)
         except KeyboardInterrupt:
             self.model.save(self.folder / "model_interrupted")
@@ -335,6 +336,15 @@ class Run:
             n_updates=self.model._n_updates,
             n_env_steps=self.model.num_timesteps if phase == "online" else 0,
         )
+
+    def _change_settings(self) -> None:
+        """Settings of the online phase take the place of those the model was made with."""
+        settings = dict(self.params.get("online", {}))
+        for owner, changes in ((self.model.actor, settings.pop("policy_kwargs", {})), (self.model, settings)):
+            for name, value in changes.items():
+                if not hasattr(owner, name):
+                    raise ValueError(f"unknown setting {name} of the online phase")
+                setattr(owner, name, value)
 
     def _evaluate(
         self, phase: str, eval_env: VecEnv, n_episodes: int, cpu_seconds: float, progress_bar: bool = False
