@@ -15,6 +15,7 @@ CHAINS = (
     "type_aliases -> networks -> inference -> policies -> gac -> hub -> __init__ -> benchmarks",
     "type_aliases -> data -> gac",
     "offline_env -> gac",
+    "gac -> checkpoint -> __init__",
 )
 
 # What `import sb3_gac` must do without: these come with the extras only.

@@ -1,0 +1,338 @@
+"""
+Checkpoints from which a killed run goes on as if it had never stopped: on a CPU the parameters agree bit for bit.
+
+An environment cannot be saved in general, so a checkpoint ends its episodes: it draws a seed and resets the environments
+with it, in the run that goes on and in the one that resumes. The two are equal by construction, for every environment
+that is determined by ``reset(seed=...)``.
+
+.. code-block:: python
+
+    callback = ExactCheckpointCallback(save_freq=10_000, save_path="runs/1")
+    if latest_checkpoint("runs/1") is None:
+        GAC("MlpLatentPolicy", env, seed=0).learn(1_000_000, callback=callback)
+    else:
+        model = load_checkpoint("runs/1", env)
+        model.learn(1_000_000 - model.num_timesteps, callback=callback, reset_num_timesteps=False)
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv
+
+from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.gac import GAC
+from sb3_gac.offline_env import OfflineVecEnv
+
+MODEL, REPLAY_BUFFER, OFFLINE_BUFFER, STATE = "model.zip", "replay_buffer.pkl", "offline_buffer.pkl", "state.pkl"
+# Written last: sha256 of all other files
+MANIFEST = "manifest.json"
+NAME = re.compile(r"checkpoint_(\d+)")
+# What is being written, or being removed
+PARTIAL = ".partial"
+
+# Data sets that a checkpoint of this process holds: their rows and the file. They do not change, so it is linked, not copied.
+_offline_files: "weakref.WeakKeyDictionary[TrajectoryReplayBuffer, tuple[int, Path]]" = weakref.WeakKeyDictionary()
+
+
+def save_checkpoint(model: GAC, save_path: str | Path, keep: int = 2) -> Path:
+    """
+    Save all that learning depends on, and restart the environments from a seed that is saved too.
+
+    The episodes under way are abandoned: the replay buffer never counts them as trajectories. A crash while this runs
+    leaves the checkpoints that are there as they are.
+
+    :param model: The model, between two gradient steps and two rollouts.
+    :param save_path: Folder of the checkpoints ``checkpoint_1``, ``checkpoint_2``, ... of one run; it is made.
+    :param keep: How many of them to keep, the newest; at least 1.
+    :return: The folder of the new checkpoint.
+    """
+    if keep < 1:
+        raise ValueError(f"at least one checkpoint must be kept, not {keep}")
+    folder = Path(save_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"*{PARTIAL}"):
+        shutil.rmtree(leftover)
+
+    if model.replay_buffer is not None:
+        model.replay_buffer.drop_open_trajectories()
+    model._forget_rollout()
+    if model.action_noise is not None:
+        model.action_noise.reset()  # as ``learn`` does when it resumes
+    seed = int(np.random.randint(2**31 - 1))
+
+    checkpoint = folder / f"checkpoint_{_number(latest_checkpoint(folder)) + 1}"
+    partial = checkpoint.with_name(checkpoint.name + PARTIAL)
+    try:
+        partial.mkdir()
+        _write(model, seed, partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    partial.rename(checkpoint)
+    _sync(folder)
+    if model.offline_buffer is not None:
+        _offline_files[model.offline_buffer] = model.offline_buffer.n_transitions, checkpoint / OFFLINE_BUFFER
+    for old in _checkpoints(folder)[:-keep]:
+        # What is removed halfway must not pass for a checkpoint
+        shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
+    _restart(model, seed)
+    return checkpoint
+
+
+def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: type[GAC] = GAC, **kwargs: Any) -> GAC:
+    """
+    The model of a checkpoint, in the state in which ``save_checkpoint`` left it; learning should go on at once.
+
+    ``learn(total - model.num_timesteps, reset_num_timesteps=False)`` goes on online, and
+    ``learn_offline(None, total - model.num_timesteps, reset_num_timesteps=False)`` with the data set, which is loaded too.
+    The files are pickles: load only what you trust.
+
+    :param path: A checkpoint, or the folder of a run, whose newest checkpoint is loaded.
+    :param env: Environments made as those of the run; a ``VecNormalize`` takes up the statistics saved.
+    :param model_class: Class of the model.
+    :param kwargs: Keyword arguments of its ``load``.
+    :raises FileNotFoundError: when there is no checkpoint.
+    :raises ValueError: when a file of the checkpoint is missing or damaged, or the environments are not those of the run.
+    """
+    checkpoint = Path(path)
+    if not NAME.fullmatch(checkpoint.name):
+        latest = latest_checkpoint(checkpoint)
+        if latest is None:
+            raise FileNotFoundError(f"there is no checkpoint in {checkpoint}")
+        checkpoint = latest
+    elif not checkpoint.is_dir():
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    files = _verify(checkpoint)
+    model = model_class.load(checkpoint / MODEL, env, **kwargs)
+    state = _unpickle(checkpoint / STATE)
+    if env is not None and model.n_envs != state["n_envs"]:
+        raise ValueError(f"{checkpoint} was saved with {state['n_envs']} environments, it cannot go on with {model.n_envs}")
+    if REPLAY_BUFFER in files:
+        model.load_replay_buffer(checkpoint / REPLAY_BUFFER)
+    if OFFLINE_BUFFER in files:
+        buffer: TrajectoryReplayBuffer = _unpickle(checkpoint / OFFLINE_BUFFER)
+        buffer.device = model.device
+        model.offline_buffer = buffer
+        _offline_files[buffer] = buffer.n_transitions, checkpoint / OFFLINE_BUFFER
+    model._last_obs = None
+    if env is not None:
+        _restore_normalization(model, state["normalization"], checkpoint)
+    _set_rng_state(state["rng"])
+    _restart(model, state["seed"])
+    return model
+
+
+def latest_checkpoint(save_path: str | Path) -> Path | None:
+    """
+    The newest checkpoint of a run, or ``None``.
+
+    :param save_path: Folder of its checkpoints.
+    """
+    checkpoints = _checkpoints(Path(save_path))
+    return checkpoints[-1] if checkpoints else None
+
+
+class ExactCheckpointCallback(BaseCallback):
+    """
+    Save a checkpoint every so often, and at the end, in ``learn`` and in ``learn_offline``.
+
+    A checkpoint abandons the episodes under way; so that few are lost, it waits for a moment when there are none. The
+    resumed run must have the same callback. Other callbacks keep their own state, which is not saved. A run that learns
+    offline, then online, needs a folder for each: both count their timesteps from zero.
+
+    :param save_freq: Timesteps (of all environments together), or gradient steps offline, between two checkpoints.
+    :param save_path: Folder of the checkpoints of this run alone.
+    :param keep: How many checkpoints to keep, the newest.
+    :param patience: Steps of each environment that a checkpoint waits for the episodes to end, at most.
+    :param verbose: 1 tells of each checkpoint.
+    """
+
+    model: GAC
+
+    def __init__(self, save_freq: int, save_path: str | Path, keep: int = 2, patience: int = 1000, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        for name, given, least in (("save_freq", save_freq, 1), ("keep", keep, 1), ("patience", patience, 0)):
+            if given < least:
+                raise ValueError(f"{name} must be at least {least}, got {given}")
+        self.save_freq = save_freq
+        self.save_path = Path(save_path)
+        self.keep = keep
+        self.patience = patience
+        self._saved_at = 0
+        self._is_online = False
+
+    def _on_training_start(self) -> None:
+        self._saved_at = self.model.num_timesteps
+        self._is_online = False
+
+    def _on_rollout_start(self) -> None:
+        # Between rollouts all that has happened is stored; at a step of one it is not yet
+        self._is_online = True
+        assert self.model._last_episode_starts is not None
+        overdue = self.model.num_timesteps - self._saved_at - self.save_freq
+        if overdue >= 0 and (self.model._last_episode_starts.all() or overdue >= self.patience * self.model.n_envs):
+            self._save()
+
+    def _on_step(self) -> bool:
+        if not self._is_online and self.model.num_timesteps - self._saved_at >= self.save_freq:
+            self._save()
+        return True
+
+    def _on_training_end(self) -> None:
+        if self.model.num_timesteps > self._saved_at:
+            self._save()
+
+    def _save(self) -> None:
+        checkpoint = save_checkpoint(self.model, self.save_path, self.keep)
+        self._saved_at = self.model.num_timesteps
+        if self.verbose > 0:
+            print(f"Saved {checkpoint} after {self.num_timesteps} timesteps")
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints of a folder, oldest first."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in found if NAME.fullmatch(path.name) and path.is_dir()), key=_number)
+
+
+def _number(checkpoint: Path | None) -> int:
+    match = None if checkpoint is None else NAME.fullmatch(checkpoint.name)
+    return 0 if match is None else int(match[1])
+
+
+def _write(model: GAC, seed: int, folder: Path) -> None:
+    """Write all files, and make sure that they are on the disk."""
+    digests = {}
+    if model.offline_buffer is not None:
+        if (linked := _link_offline_file(model.offline_buffer, folder / OFFLINE_BUFFER)) is not None:
+            digests[OFFLINE_BUFFER] = linked
+        else:
+            _pickle(model.offline_buffer, folder / OFFLINE_BUFFER)
+    model.save(folder / MODEL)
+    if model.replay_buffer is not None:
+        _pickle(model.replay_buffer, folder / REPLAY_BUFFER)
+    normalizer = model._vec_normalize_env
+    state = {
+        "seed": seed,
+        "n_envs": model.n_envs,
+        "normalization": None if normalizer is None else {"obs": normalizer.obs_rms, "ret": normalizer.ret_rms},
+        "rng": _rng_state(),
+    }
+    _pickle(state, folder / STATE)
+    for file in sorted(folder.iterdir()):
+        if file.name not in digests:
+            digests[file.name] = _digest(file)
+            _sync(file)
+    (folder / MANIFEST).write_text(json.dumps(digests, indent=2), encoding="utf-8")
+    _sync(folder / MANIFEST)
+    _sync(folder)
+
+
+def _link_offline_file(buffer: TrajectoryReplayBuffer, file: Path) -> str | None:
+    """Link the file of an earlier checkpoint that holds this data set; its digest, or ``None`` when there is none."""
+    n_transitions, source = _offline_files.get(buffer, (-1, file))
+    if n_transitions != buffer.n_transitions:
+        return None
+    try:
+        digest: str = json.loads((source.parent / MANIFEST).read_text(encoding="utf-8"))[OFFLINE_BUFFER]
+        os.link(source, file)
+    except OSError:  # the checkpoint was removed, or the file system has no links
+        return None
+    return digest
+
+
+def _verify(checkpoint: Path) -> list[str]:
+    """Names of the files of a checkpoint, all of which are there and whole."""
+    manifest = checkpoint / MANIFEST
+    try:
+        digests: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"the checkpoint is incomplete: {manifest} is missing") from None
+    except ValueError as error:
+        raise ValueError(f"the checkpoint is damaged: {manifest} cannot be read") from error
+    for name, digest in digests.items():
+        file = checkpoint / name
+        if not file.is_file():
+            raise ValueError(f"the checkpoint is incomplete: {file} is missing")
+        if _digest(file) != digest:
+            raise ValueError(f"the checkpoint is damaged: {file} is not what was written")
+    return list(digests)
+
+
+def _restart(model: GAC, seed: int) -> None:
+    """Begin new episodes that depend on nothing but the seed."""
+    model.action_space.seed(seed)
+    env = model.env
+    if env is None or isinstance(env, OfflineVecEnv):
+        return
+    env.seed(seed)
+    model._last_obs = env.reset()  # type: ignore[assignment]
+    model._last_episode_starts = np.ones(env.num_envs, dtype=bool)
+    if model._vec_normalize_env is not None:
+        model._last_original_obs = model._vec_normalize_env.get_original_obs()
+
+
+def _restore_normalization(model: GAC, saved: dict[str, Any] | None, checkpoint: Path) -> None:
+    normalizer = model._vec_normalize_env
+    if (normalizer is None) != (saved is None):
+        raise ValueError(f"{checkpoint} was saved {'without' if saved is None else 'with'} a VecNormalize, env is not so")
+    if normalizer is not None and saved is not None:
+        normalizer.obs_rms, normalizer.ret_rms = saved["obs"], saved["ret"]
+
+
+def _rng_state() -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": th.get_rng_state().numpy(),
+        "cuda": [state.numpy() for state in th.cuda.get_rng_state_all()] if th.cuda.is_available() else [],
+    }
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    th.set_rng_state(th.as_tensor(state["torch"]))
+    if len(state["cuda"]) == th.cuda.device_count():
+        th.cuda.set_rng_state_all([th.as_tensor(cuda) for cuda in state["cuda"]])
+
+
+def _pickle(data: Any, file: Path) -> None:
+    with file.open("wb") as stream:
+        pickle.dump(data, stream, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _unpickle(file: Path) -> Any:
+    with file.open("rb") as stream:
+        return pickle.load(stream)
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
