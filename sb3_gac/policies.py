@@ -323,9 +323,10 @@ class PlanActor(BasePolicy):
         is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool).reshape(n_envs)
         if self.replan_freq > 0:
             is_due |= ages >= self.replan_freq
-        plans = th.as_tensor(last_plans, device=self.device)
+        device = self.target_return.device  # cheaper than the property, which goes through all modules
+        plans = th.as_tensor(last_plans, device=device)
         if is_due.any():
-            rows = th.as_tensor(is_due, device=self.device)
+            rows = th.as_tensor(is_due, device=device)
             due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
             plans = plans.clone()
             plans[rows] = self.plan(due_obs, deterministic, target_return)

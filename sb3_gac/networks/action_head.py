@@ -86,9 +86,9 @@ class GaussianActionHead(ActionHead):
         return -(0.5 * standardised.square() + log_std).sum(dim=-1) - 0.5 * self.action_dim * math.log(2 * math.pi)
 
     def act(self, hidden: th.Tensor, deterministic: bool) -> th.Tensor:
-        mean, log_std = self._mean_and_log_std(hidden)
         if deterministic:
-            return mean
+            return th.tanh(self.net(hidden)[..., : self.action_dim])
+        mean, log_std = self._mean_and_log_std(hidden)
         return (mean + log_std.exp() * th.randn_like(mean)).clamp(-1, 1)
 
 
