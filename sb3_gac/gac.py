@@ -4,7 +4,7 @@ import io
 import math
 import pathlib
 import warnings
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch as th
@@ -75,6 +75,8 @@ class GAC(OffPolicyAlgorithm):
     :param offline_best_ratio: The same for the data set. 0 where the best trajectories of the data are not what the best
         policy does, as in a maze where they are those that happen to start at the goal.
     :param best_fraction: The best trajectories are those with the highest returns that hold this share of all transitions.
+    :param best_by: What makes a trajectory one of the best: its ``"return"``, or its ``"advantage"`` over what the model
+        expects from where it starts. With the return, the best are the luckiest where much depends on the start.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
     :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
     :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
@@ -132,6 +134,7 @@ class GAC(OffPolicyAlgorithm):
         best_ratio: float = 0.5,
         offline_best_ratio: float = 0.5,
         best_fraction: float = 0.1,
+        best_by: Literal["return", "advantage"] = "return",
         offline_ratio: float = 0.5,
         target_quantile: float = 0.9,
         target_rise: float = 0.1,
@@ -184,7 +187,10 @@ class GAC(OffPolicyAlgorithm):
         self.posterior_learning_rate = posterior_learning_rate
         self.best_ratio = best_ratio
         self.offline_best_ratio = offline_best_ratio
+        if best_by not in ("return", "advantage"):
+            raise ValueError(f"best_by must be 'return' or 'advantage', got {best_by!r}")
         self.best_fraction = best_fraction
+        self.best_by = best_by
         self.offline_ratio = offline_ratio
         self.target_quantile = target_quantile
         self.target_rise = target_rise
@@ -320,8 +326,20 @@ class GAC(OffPolicyAlgorithm):
         for buffer, size in zip(buffers, sizes, strict=True):
             best_ratio = self.offline_best_ratio if buffer is self.offline_buffer else self.best_ratio
             if size > 0:
-                batches.append(buffer.sample(size, n_steps, self._vec_normalize_env, best_ratio, self.best_fraction))
+                batches.append(self._draw(buffer, size, n_steps, best_ratio))
         return batches[0] if len(batches) == 1 else _concatenate(batches)
+
+    def _draw(self, buffer: TrajectoryReplayBuffer, size: int, n_steps: int, best_ratio: float) -> TrajectoryBatch:
+        """Trajectories of one buffer, ``best_ratio`` of them among its best."""
+        n_best = round(best_ratio * size)
+        if self.best_by == "return" or n_best == 0:
+            return buffer.sample(size, n_steps, self._vec_normalize_env, best_ratio, self.best_fraction)
+        n_rivals = max(round(n_best / self.best_fraction), size)
+        rivals = buffer.sample(n_rivals, n_steps, self._vec_normalize_env)
+        advantages = rivals.returns - self.actor.expected_return(rivals.first_observations)
+        best = advantages.topk(n_best).indices
+        rest = th.arange(size - n_best, device=best.device)  # the rivals come in random order
+        return _take(rivals, th.cat((best, rest)))
 
     def _take_statistics(self) -> None:
         """Standardise observations and returns by what the networks are shown, whenever a buffer has grown."""
@@ -585,6 +603,15 @@ class GAC(OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+
+def _take(batch: TrajectoryBatch, rows: th.Tensor) -> TrajectoryBatch:
+    """Some of the trajectories of a batch."""
+
+    def take(part: Any) -> Any:
+        return {key: value[rows] for key, value in part.items()} if isinstance(part, dict) else part[rows]
+
+    return TrajectoryBatch(*map(take, batch))
 
 
 def _concatenate(batches: list[TrajectoryBatch]) -> TrajectoryBatch:

@@ -228,6 +228,17 @@ class PlanActor(BasePolicy):
             target_return,
         )
 
+    @th.no_grad()
+    def expected_return(self, first_observations: TensorObs) -> th.Tensor:
+        """
+        Return of the prior's mean plan in env units, of shape ``(batch_size,)``: what to expect from a start.
+
+        :param first_observations: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
+        """
+        features = self.extract_features(first_observations, at_start=True)
+        means, _ = self.model.predict_return(self.model.plan_prior(features).mean, features)
+        return self.model.return_predictor.unstandardise(means.mean(dim=0))
+
     def decoder_features(self, obs: TensorObs, ages: th.Tensor) -> th.Tensor:
         """
         What the decoder sees: features of the observations and the plan's clock, of shape ``(batch_size, decoder_dim)``.
