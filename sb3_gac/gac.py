@@ -344,8 +344,12 @@ class GAC(OffPolicyAlgorithm):
     def _take_statistics(self) -> None:
         """Standardise observations and returns by what the networks are shown, whenever a buffer has grown."""
         sizes = [buffer.size() for buffer in self._buffers()]
-        is_known = len(sizes) == len(self._known_sizes)
-        if is_known and all(size < STATISTICS_GROWTH * known for size, known in zip(sizes, self._known_sizes, strict=True)):
+        if not sizes:
+            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
+        pairs = zip(sizes, self._known_sizes, strict=False)
+        has_grown = len(sizes) > len(self._known_sizes) or any(size >= STATISTICS_GROWTH * known for size, known in pairs)
+        # A model that was loaded without its data keeps what it has learnt from it, until as much has come together
+        if not has_grown or sum(sizes) < sum(self._known_sizes):
             return
         self._known_sizes = sizes
         batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)

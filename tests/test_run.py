@@ -324,7 +324,9 @@ class TestOffline:
         assert model.learn(30).replay_buffer.lengths.tolist() == [5] * 6
 
     def test_then_online(self, small_gac, diary_env, make_dataset):
-        model = small_gac(vec(diary_env, 3), offline_ratio=0.25, best_ratio=0.0).learn_offline(make_dataset(n=4), 3)
+        model = small_gac(vec(diary_env, 3), offline_ratio=0.25, best_ratio=0.0, offline_best_ratio=0.0).learn_offline(
+            make_dataset(n=4), 3
+        )
         model.learn(30)
         assert model.offline_buffer.n_trajectories == 4
         assert model.replay_buffer.n_trajectories == 6

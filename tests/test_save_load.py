@@ -60,6 +60,19 @@ def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):
     assert (loaded.num_timesteps, loaded._n_updates) == (10, 10)
 
 
+def test_statistics_outlive_the_data(small_gac, diary_env, make_dataset, tmp_path):
+    model = small_gac().learn_offline(make_dataset(length=20), 5)
+    model.save(tmp_path / "model")
+    loaded = GAC.load(tmp_path / "model", env=diary_env()).learn(20)
+    statistics = [m.actor.standardizer.state_dict() for m in (model, loaded)]
+    assert all(th.equal(part, statistics[1][name]) for name, part in statistics[0].items())
+    # As much has come together as there was
+    loaded.learn(150)
+    assert not th.equal(
+        loaded.actor.standardizer.state_dict()["standardizers.vector_.mean"], statistics[0]["standardizers.vector_.mean"]
+    )
+
+
 def test_every_policy_network_is_saved_as_plain_tensors(saved):
     with zipfile.ZipFile(saved) as archive, archive.open("policy.pth") as file:
         tensors = th.load(io.BytesIO(file.read()), weights_only=True)
