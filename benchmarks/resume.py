@@ -9,13 +9,13 @@ kills hit one being written. Parameters, optimiser and replay buffer have to agr
 
 import argparse
 import hashlib
+import multiprocessing
 import pickle
 import random
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import gymnasium as gym
@@ -81,13 +81,14 @@ def digest(model: GAC) -> str:
     return hasher.hexdigest()
 
 
-def learn(folder: Path, offline_steps: int, online_steps: int) -> str:
+def learn(folder: Path, offline_steps: int, online_steps: int, on_ready: Callable[[], None] = lambda: None) -> str:
     """
     Learn offline, then online, from the last checkpoint if there is one; return the digest of the model.
 
     :param folder: where the checkpoints of both phases are.
     :param offline_steps: gradient steps offline.
     :param online_steps: timesteps online.
+    :param on_ready: called when learning is about to start.
     """
     env = make_envs()
     offline, online = (
@@ -95,22 +96,24 @@ def learn(folder: Path, offline_steps: int, online_steps: int) -> str:
     )
     if latest_checkpoint(online.save_path) is not None:
         model = load_checkpoint(online.save_path, env, device="cpu")
-        print(READY, flush=True)
+        on_ready()
         model.learn(online_steps - model.num_timesteps, online, reset_num_timesteps=False)
         return digest(model)
     if latest_checkpoint(offline.save_path) is not None:
         model = load_checkpoint(offline.save_path, env, device="cpu")
-        print(READY, flush=True)
+        on_ready()
         model.learn_offline(None, offline_steps - model.num_timesteps, offline, reset_num_timesteps=False)
     else:
         data = make_data()
         model = make_model(env)
-        print(READY, flush=True)
+        on_ready()
         model.learn_offline(data, offline_steps, offline)
     return digest(model.learn(online_steps, online))
 
 
-def run(folder: Path, offline_steps: int, online_steps: int, lifetime: float | None = None) -> tuple[str, float]:
+def run(
+    folder: Path, offline_steps: int, online_steps: int, lifetime: float | None = None, start_method: str = "spawn"
+) -> tuple[str, float]:
     """
     Learn in a process of its own; its digest, empty if it was killed, and the seconds that it learnt for.
 
@@ -118,28 +121,47 @@ def run(folder: Path, offline_steps: int, online_steps: int, lifetime: float | N
     :param offline_steps: gradient steps offline.
     :param online_steps: timesteps online.
     :param lifetime: seconds of learning after which it is killed; ``None`` lets it live.
+    :param start_method: of ``multiprocessing``: "spawn" for a new interpreter, "fork" for one that has imported all.
     :raises RuntimeError: when it fails.
     """
-    steps = ["--offline-steps", str(offline_steps), "--online-steps", str(online_steps)]
-    command = [sys.executable, "-m", "benchmarks.resume", "--worker", str(folder), *steps]
-    root = Path(__file__).resolve().parents[1]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        if process.stdout.readline().strip() != READY:
-            raise RuntimeError(f"learning has not started: {' '.join(command)}")
+    context = multiprocessing.get_context(start_method)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(sender, folder, offline_steps, online_steps))  # type: ignore[attr-defined]
+    process.start()
+    sender.close()
+    try:
+        assert receiver.recv() == READY
         start = time.monotonic()
-        try:
-            process.wait(lifetime)
-        except subprocess.TimeoutExpired:
+        if lifetime is not None and not receiver.poll(lifetime):
             process.kill()
             return "", time.monotonic() - start
-        if process.returncode != 0:
-            raise RuntimeError(f"learning has failed: {' '.join(command)}")
-        return process.stdout.read().strip(), time.monotonic() - start
+        return receiver.recv(), time.monotonic() - start
+    except EOFError:
+        raise RuntimeError(f"the process that learns in {folder} has failed") from None
+    finally:
+        process.join()
+
+
+def work(sender: Connection, folder: Path, offline_steps: int, online_steps: int) -> None:
+    """
+    What a process does.
+
+    :param sender: is told when learning starts, then the digest.
+    :param folder: where its checkpoints are.
+    :param offline_steps: gradient steps offline.
+    :param online_steps: timesteps online.
+    """
+    th.set_num_threads(1)
+    sender.send(learn(folder, offline_steps, online_steps, lambda: sender.send(READY)))
 
 
 def kill_and_resume(
-    n_kills: int, offline_steps: int, online_steps: int, seed: int = 0, progress_bar: bool = False
+    n_kills: int,
+    offline_steps: int,
+    online_steps: int,
+    seed: int = 0,
+    progress_bar: bool = False,
+    start_method: str = "spawn",
 ) -> tuple[int, dict[str, int]]:
     """
     How many killed runs ended as the one that was not, and where the kills have hit.
@@ -149,22 +171,23 @@ def kill_and_resume(
     :param online_steps: timesteps online.
     :param seed: seed of the moments.
     :param progress_bar: whether to show one.
+    :param start_method: see :func:`run`.
     """
     moments = random.Random(seed)
     n_identical = 0
     hits = {"before the first checkpoint": 0, "offline": 0, "online": 0, "while writing": 0}
     with tempfile.TemporaryDirectory() as name, make_progress_bar(n_kills, "killing", " kills", progress_bar) as bar:
-        reference, seconds = run(Path(name, "reference"), offline_steps, online_steps)
+        reference, seconds = run(Path(name, "reference"), offline_steps, online_steps, None, start_method)
         kill = 0
         while kill < n_kills:
             folder = Path(name, str(time.monotonic_ns()))
-            if run(folder, offline_steps, online_steps, moments.uniform(0, seconds))[0]:
+            if run(folder, offline_steps, online_steps, moments.uniform(0, seconds), start_method)[0]:
                 continue  # it was faster than the reference and had ended
             kill += 1
             offline, online = (latest_checkpoint(folder / phase) for phase in ("offline", "online"))
             hits["online" if online else "offline" if offline else "before the first checkpoint"] += 1
             hits["while writing"] += any(folder.rglob("*.partial"))
-            n_identical += run(folder, offline_steps, online_steps)[0] == reference
+            n_identical += run(folder, offline_steps, online_steps, None, start_method)[0] == reference
             bar.update()
     return n_identical, hits
 
@@ -183,14 +206,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--online-steps", type=int, default=400, help="timesteps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: %(default)s)")
     parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
-    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--start-method",
+        choices=("spawn", "fork"),
+        default="spawn",
+        help="new interpreters, or copies of this one, which start faster (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     th.set_num_threads(1)
-    if given.worker is not None:
-        print(learn(given.worker, given.offline_steps, given.online_steps))
-        return
     n_identical, hits = kill_and_resume(
-        given.kills, given.offline_steps, given.online_steps, given.seed, not given.no_progress
+        given.kills, given.offline_steps, given.online_steps, given.seed, not given.no_progress, given.start_method
     )
     print(f"{n_identical} of {given.kills} killed runs ended with identical parameters, optimiser and replay buffer")
     print("kills: " + ", ".join(f"{count} {where}" for where, count in hits.items()))
