@@ -105,9 +105,9 @@ def test_offline_and_then_online(small_gac, data, tmp_path, has_env):
         return model.learn(10)
 
     whole = make().learn_offline(data, N_OFFLINE, ExactCheckpointCallback(6, tmp_path / "whole"))
+    whole_state = np.random.get_state()
     with pytest.raises(Killed):
         make().learn_offline(data, N_OFFLINE, KillAt(15, 6, tmp_path / "killed"))
-    whole_state = np.random.get_state()
     disturb()
     model = load_checkpoint(tmp_path / "killed", pendulums() if has_env else None, device="cpu")
     assert model.num_timesteps == 12
