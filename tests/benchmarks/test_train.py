@@ -34,6 +34,7 @@ PARAMS: dict[str, Any] = {
     "n_timesteps": 60,
     "train_freq": 10,
     "gradient_steps": 2,
+    "n_envs": 1,
     "learning_starts": 10,
     "batch_size": 4,
 }
