@@ -22,7 +22,7 @@ from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
-from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, PlanActor
+from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, PlanActor, drop_without_effect
 from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
@@ -36,6 +36,19 @@ STATISTICS_SAMPLE = 2048
 STATISTICS_GROWTH = 1.2
 ELITES_INTERVAL = 500
 
+# Arguments of SAC and TQC that name nothing in GAC: target networks, an entropy bonus, bootstrapped returns, gSDE, quantiles
+WITHOUT_EFFECT = (
+    "tau",
+    "ent_coef",
+    "target_update_interval",
+    "target_entropy",
+    "n_steps",
+    "use_sde",
+    "sde_sample_freq",
+    "use_sde_at_warmup",
+    "top_quantiles_to_drop_per_net",
+)
+
 
 class GAC(OffPolicyAlgorithm):
     """
@@ -43,7 +56,6 @@ class GAC(OffPolicyAlgorithm):
 
     Paper: https://arxiv.org/abs/2512.21527. Policy evaluation learns a generative model of trajectories and returns through
     latent plans; policy improvement infers plans: the best one to exploit, one given a moving target return to explore.
-    Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
 
     :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, or a class.
@@ -90,6 +102,9 @@ class GAC(OffPolicyAlgorithm):
     :param seed: Seed of all random numbers.
     :param device: PyTorch device.
     :param _init_setup_model: Whether to build the networks at once.
+    :param sac_kwargs: Arguments of SAC and TQC that have no part in GAC, such as ``tau`` and ``ent_coef``, are taken for the
+        sake of scripts and warned of.
+    :raises TypeError: when there are arguments that none of them has.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -148,7 +163,10 @@ class GAC(OffPolicyAlgorithm):
         seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
+        **sac_kwargs: Any,
     ) -> None:
+        for name in drop_without_effect(sac_kwargs, WITHOUT_EFFECT, "GAC"):
+            raise TypeError(f"GAC.__init__() got an unexpected keyword argument {name!r}")
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -229,6 +247,16 @@ class GAC(OffPolicyAlgorithm):
         self._rollout_returns = np.zeros(self.n_envs)
         if self.target_return is None:
             self.target_return = TargetReturn(self.target_quantile, self.target_rise, self.target_fall, self.target_headroom)
+
+    @property
+    def critic(self) -> PlanActor:
+        """The actor: acting searches what its return predictor says, with the features that both share."""
+        return self.actor
+
+    @property
+    def critic_target(self) -> PlanActor:
+        """The critic itself: nothing is bootstrapped, so no copy lags behind."""
+        return self.critic
 
     # ---------------------------------------------------------------- policy evaluation
 

@@ -1,5 +1,6 @@
 """Policies that act by inferring a plan and following it."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,23 @@ from sb3_gac.type_aliases import PlanState, TensorObs, TrajectoryBatch
 MIN_RETURN_STD = 1e-3
 
 NetArch = list[int] | dict[str, list[int]]
+
+# Policy arguments of SAC and TQC that name nothing in GAC, whose networks always share their features extractor
+WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
+
+
+def drop_without_effect(kwargs: dict[str, Any], names: tuple[str, ...], owner: str) -> dict[str, Any]:
+    """
+    The arguments that are left without those that have no effect, which are warned of.
+
+    :param kwargs: Keyword arguments.
+    :param names: Names of those without effect.
+    :param owner: What they were given to.
+    """
+    if dropped := [name for name in kwargs if name in names]:
+        have = "has" if len(dropped) == 1 else "have"
+        warnings.warn(f"{', '.join(dropped)} {have} no effect on {owner}", stacklevel=3)
+    return {name: value for name, value in kwargs.items() if name not in names}
 
 
 class PlanActor(BasePolicy):
@@ -146,6 +164,11 @@ class PlanActor(BasePolicy):
         noise = th.distributions.Normal(0.0, 1.0).icdf(uniform.clamp(1e-4, 1 - 1e-4))
         noise[0] = 0.0
         self.register_buffer("candidate_noise", noise, persistent=False)
+
+    @property
+    def device(self) -> th.device:
+        """Device of the networks; SB3's own looks through all modules for it, at every step."""
+        return self.target_return.device
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
@@ -334,10 +357,9 @@ class PlanActor(BasePolicy):
         is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool).reshape(n_envs)
         if self.replan_freq > 0:
             is_due |= ages >= self.replan_freq
-        device = self.target_return.device  # cheaper than the property, which goes through all modules
-        plans = th.as_tensor(last_plans, device=device)
+        plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
-            rows = th.as_tensor(is_due, device=device)
+            rows = th.as_tensor(is_due, device=self.device)
             due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
             plans = plans.clone()
             plans[rows] = self.plan(due_obs, deterministic, target_return)
@@ -361,7 +383,8 @@ class LatentPlanPolicy(BasePolicy):
     :param optimizer_class: Optimizer, ``th.optim.Adam`` by default.
     :param optimizer_kwargs: Keyword arguments of the optimizer, except the learning rate.
     :param use_encoder: Whether the plan posterior starts from an encoder; without, from near zero.
-    :param actor_kwargs: The remaining keyword arguments go to :class:`PlanActor`.
+    :param actor_kwargs: The remaining keyword arguments go to :class:`PlanActor`; those of SAC's and TQC's policies that have
+        no part in it, such as ``share_features_extractor``, are warned of.
     """
 
     def __init__(
@@ -397,7 +420,7 @@ class LatentPlanPolicy(BasePolicy):
         self.net_arch: NetArch = [256, 256] if net_arch is None else net_arch
         self.activation_fn = activation_fn
         self.use_encoder = use_encoder
-        self.actor_kwargs = actor_kwargs
+        self.actor_kwargs = drop_without_effect(actor_kwargs, WITHOUT_EFFECT, "GAC's policies")
         self.actor = PlanActor(
             observation_space,
             action_space,
@@ -406,7 +429,7 @@ class LatentPlanPolicy(BasePolicy):
             features_extractor_class,
             self.features_extractor_kwargs,
             normalize_images,
-            **actor_kwargs,
+            **self.actor_kwargs,
         )
         actor_arch, _ = get_actor_critic_arch(self.net_arch)
         self.encoder = (
