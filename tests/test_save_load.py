@@ -267,8 +267,8 @@ class TestParameters:
 
     @pytest.mark.parametrize("exact_match", [True, False])
     def test_an_unknown_name(self, model, exact_match):
-        with pytest.raises(ValueError, match="critic is an invalid object name"):
-            model.set_parameters(dict(critic={}), exact_match=exact_match)
+        with pytest.raises(ValueError, match="q_net is an invalid object name"):
+            model.set_parameters(dict(q_net={}), exact_match=exact_match)
 
     def test_missing_ones(self, model):
         parameters = model.get_parameters()
