@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 
 from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
 from sb3_gac.data.dataset import DatasetSource
+from sb3_gac.data.selection import sample_with_best
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
@@ -350,24 +351,15 @@ class GAC(OffPolicyAlgorithm):
             online_ratio = min(1 - self.offline_ratio, buffers[1].n_trajectories / self.batch_size)
             n_online = round(online_ratio * batch_size)
             sizes = [batch_size - n_online, n_online]
+        baseline = self.actor.expected_return if self.best_by == "advantage" else None
         batches = []
         for buffer, size in zip(buffers, sizes, strict=True):
             best_ratio = self.offline_best_ratio if buffer is self.offline_buffer else self.best_ratio
             if size > 0:
-                batches.append(self._draw(buffer, size, n_steps, best_ratio))
-        return batches[0] if len(batches) == 1 else _concatenate(batches)
-
-    def _draw(self, buffer: TrajectoryReplayBuffer, size: int, n_steps: int, best_ratio: float) -> TrajectoryBatch:
-        """Trajectories of one buffer, ``best_ratio`` of them among its best."""
-        n_best = round(best_ratio * size)
-        if self.best_by == "return" or n_best == 0:
-            return buffer.sample(size, n_steps, self._vec_normalize_env, best_ratio, self.best_fraction)
-        n_rivals = max(round(n_best / self.best_fraction), size)
-        rivals = buffer.sample(n_rivals, n_steps, self._vec_normalize_env)
-        advantages = rivals.returns - self.actor.expected_return(rivals.first_observations)
-        best = advantages.topk(n_best).indices
-        rest = th.arange(size - n_best, device=best.device)  # the rivals come in random order
-        return _take(rivals, th.cat((best, rest)))
+                batches.append(
+                    sample_with_best(buffer, size, n_steps, self._vec_normalize_env, best_ratio, self.best_fraction, baseline)
+                )
+        return TrajectoryBatch.concatenate(batches)
 
     def _take_statistics(self) -> None:
         """Standardise observations and returns by what the networks are shown, whenever a buffer has grown."""
@@ -635,23 +627,3 @@ class GAC(OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
-
-
-def _take(batch: TrajectoryBatch, rows: th.Tensor) -> TrajectoryBatch:
-    """Some of the trajectories of a batch."""
-
-    def take(part: Any) -> Any:
-        return {key: value[rows] for key, value in part.items()} if isinstance(part, dict) else part[rows]
-
-    return TrajectoryBatch(*map(take, batch))
-
-
-def _concatenate(batches: list[TrajectoryBatch]) -> TrajectoryBatch:
-    """One batch of the trajectories of several."""
-
-    def join(parts: tuple[Any, ...]) -> Any:
-        if isinstance(parts[0], dict):
-            return {key: th.cat([part[key] for part in parts]) for key in parts[0]}
-        return th.cat(parts)
-
-    return TrajectoryBatch(*map(join, zip(*batches, strict=True)))

@@ -1,6 +1,7 @@
 """Tuples that travel between the layers of the package."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
@@ -30,6 +31,35 @@ class TrajectoryBatch(NamedTuple):
     returns: th.Tensor
     lengths: th.Tensor
     ages: th.Tensor
+
+    def take(self, rows: th.Tensor) -> "TrajectoryBatch":
+        """
+        Some of the trajectories.
+
+        :param rows: Their indices, of shape ``(batch_size,)``.
+        """
+
+        def take(part: Any) -> Any:
+            return {key: value[rows] for key, value in part.items()} if isinstance(part, dict) else part[rows]
+
+        return TrajectoryBatch(*map(take, self))
+
+    @staticmethod
+    def concatenate(batches: "Sequence[TrajectoryBatch]") -> "TrajectoryBatch":
+        """
+        One batch of the trajectories of several.
+
+        :param batches: Batches that see their trajectories through equally many steps; at least one.
+        """
+        if len(batches) == 1:
+            return batches[0]
+
+        def join(parts: tuple[Any, ...]) -> Any:
+            if isinstance(parts[0], dict):
+                return {key: th.cat([part[key] for part in parts]) for key in parts[0]}
+            return th.cat(parts)
+
+        return TrajectoryBatch(*map(join, zip(*batches, strict=True)))
 
 
 class PlanGaussian(NamedTuple):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Independent, Normal, kl_divergence
 
-from sb3_gac.type_aliases import PlanGaussian
+from sb3_gac.type_aliases import PlanGaussian, TrajectoryBatch
 
 PLAN_DIM = 3
 numbers = st.lists(st.floats(-3, 3, width=32), min_size=PLAN_DIM, max_size=PLAN_DIM)
@@ -51,3 +51,29 @@ def test_noise_broadcasts_with_the_mean():
     plans = gaussian.at(noise)
     assert plans.shape == (4, 7, PLAN_DIM)
     th.testing.assert_close(plans[2, 5], gaussian.mean[2, 0] + gaussian.log_std[2, 0].exp() * noise[2, 5])
+
+
+def numbered_batch(first: int, is_dict: bool) -> TrajectoryBatch:
+    """Two trajectories through three steps; every entry is the number of its trajectory."""
+    numbers = th.arange(first, first + 2)
+    steps = numbers.view(2, 1, 1).expand(2, 3, 1)
+    return TrajectoryBatch(
+        {"vector": steps} if is_dict else steps,
+        steps,
+        {"vector": numbers.view(2, 1)} if is_dict else numbers.view(2, 1),
+        numbers,
+        numbers,
+        steps.squeeze(-1),
+    )
+
+
+@pytest.mark.parametrize("is_dict", [False, True])
+def test_batches_join_and_rows_are_taken_together(is_dict):
+    batch = TrajectoryBatch.concatenate([numbered_batch(0, is_dict), numbered_batch(2, is_dict)])
+    assert batch.returns.tolist() == [0, 1, 2, 3]
+    taken = batch.take(th.tensor([3, 0]))
+    observations = taken.observations["vector"] if is_dict else taken.observations
+    firsts = taken.first_observations["vector"] if is_dict else taken.first_observations
+    assert observations.shape == (2, 3, 1)
+    for part in (observations[:, 0, 0], firsts[:, 0], taken.actions[:, 0, 0], taken.returns, taken.lengths, taken.ages[:, 0]):
+        assert part.tolist() == [3, 0]

@@ -61,17 +61,19 @@ class FilmDecoder(PlanDecoder):
         super().__init__()
         dims = [features_dim if net_arch else features_dim + plan_dim, *net_arch]
         self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in pairwise(dims)])
-        self.modulations = nn.ModuleList([nn.Linear(plan_dim, 2 * n_out) for n_out in net_arch])
+        self.net_arch = net_arch
+        self.modulation = nn.Linear(plan_dim, 2 * sum(net_arch)) if net_arch else None  # of all layers in one product
         self.activation = activation_fn()
         self.head = make_action_head(dims[-1], action_space)
 
     def _hidden(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
         """Hidden vectors of shape ``(*features.shape[:-1], hidden_dim)``; plans broadcast over the same axes."""
-        if not self.layers:
+        if self.modulation is None:
             return th.cat((features, plans.expand(*features.shape[:-1], -1)), dim=-1)
+        scales, shifts = self.modulation(plans).chunk(2, dim=-1)
         hidden = features
-        for layer, modulation in zip(self.layers, self.modulations, strict=True):
-            scale, shift = modulation(plans).chunk(2, dim=-1)
+        per_layer = zip(self.layers, scales.split(self.net_arch, dim=-1), shifts.split(self.net_arch, dim=-1), strict=True)
+        for layer, scale, shift in per_layer:
             hidden = self.activation(th.addcmul(shift, layer(hidden), 1 + scale))
         return hidden
 

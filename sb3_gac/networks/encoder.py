@@ -29,10 +29,9 @@ class PlanEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.features_dim = features_dim
-        layers = create_mlp(features_dim + action_dim, -1, net_arch, activation_fn)
-        self.step_net = nn.Sequential(*layers)
-        pooled_dim = net_arch[-1] if net_arch else features_dim + action_dim
-        self.plan_net = nn.Sequential(*create_mlp(pooled_dim, 2 * plan_dim, net_arch[-1:], activation_fn))
+        self.step_net = nn.Sequential(*create_mlp(features_dim + action_dim, -1, net_arch[:1], activation_fn))
+        pooled_dim = net_arch[0] if net_arch else features_dim + action_dim
+        self.plan_net = nn.Sequential(*create_mlp(pooled_dim, 2 * plan_dim, net_arch, activation_fn))
 
     def forward(self, features: th.Tensor, actions: th.Tensor) -> PlanGaussian:
         """

@@ -72,10 +72,11 @@ def test_acting_follows_the_distribution_that_is_scored(net_arch):
 
 
 def test_film_by_hand():
-    """One layer: hidden = relu((1 + scale(z)) * layer(o) + shift(z))."""
-    decoder, (features, actions, plans) = make_decoder([8]), make_batch()
-    scale, shift = decoder.modulations[0](plans).unsqueeze(1).chunk(2, dim=-1)
-    hidden = ((1 + scale) * decoder.layers[0](features) + shift).relu()
+    """Each layer: hidden = relu((1 + scale(z)) * layer(hidden) + shift(z)), with a scale and a shift of its own."""
+    decoder, (features, actions, plans) = make_decoder([8, 6]), make_batch()
+    modulation = decoder.modulation(plans).unsqueeze(1)
+    hidden = ((1 + modulation[..., :8]) * decoder.layers[0](features) + modulation[..., 14:22]).relu()
+    hidden = ((1 + modulation[..., 8:14]) * decoder.layers[1](hidden) + modulation[..., 22:]).relu()
     mean, log_std = decoder.head.net(hidden).chunk(2, dim=-1)
     expected = Normal(mean.tanh(), log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()).log_prob(actions).sum(dim=-1)
     th.testing.assert_close(decoder.action_log_prob(features, actions, plans), expected)

@@ -6,7 +6,8 @@ import pytest
 import torch as th
 
 from sb3_gac import GAC
-from sb3_gac.data import Trajectory
+from sb3_gac.data import Trajectory, TrajectoryReplayBuffer
+from sb3_gac.data.selection import sample_with_best
 
 SMALL = dict(policy_kwargs=dict(net_arch=[16]), n_encode_steps=4, n_score_steps=4, batch_size=8, seed=0, device="cpu")
 
@@ -20,11 +21,17 @@ def trajectories() -> list[Trajectory]:
     ]
 
 
-def test_advantage_is_the_return_beyond_what_the_start_lets_expect(monkeypatch):
-    model = GAC("MlpLatentPolicy", gym.make("Pendulum-v1"), best_by="advantage", best_fraction=0.25, **SMALL)
-    model.set_offline_data(trajectories())
-    monkeypatch.setattr(model.actor, "expected_return", lambda first: 10 * first[:, 0])
-    batch = model._draw(model.offline_buffer, 64, 8, best_ratio=0.5)
+@pytest.fixture
+def buffer() -> TrajectoryReplayBuffer:
+    env = gym.make("Pendulum-v1")
+    buffer = TrajectoryReplayBuffer(500, env.observation_space, env.action_space, device="cpu")
+    for trajectory in trajectories():
+        buffer.add_trajectory(trajectory)
+    return buffer
+
+
+def test_with_a_baseline_the_best_exceed_what_their_start_lets_expect(buffer):
+    batch = sample_with_best(buffer, 64, 8, None, 0.5, 0.25, baseline=lambda first: 10 * first[:, 0])
     best = batch.returns[:32].round().long()
     assert set(best.tolist()) == {1, 11}  # and not the highest returns, 10 and 11
     assert set(batch.returns[32:].round().long().tolist()) == {0, 1, 10, 11}
@@ -32,10 +39,8 @@ def test_advantage_is_the_return_beyond_what_the_start_lets_expect(monkeypatch):
     th.testing.assert_close(batch.first_observations[:, 0], (batch.returns > 5).float())
 
 
-def test_return_takes_the_highest_returns():
-    model = GAC("MlpLatentPolicy", gym.make("Pendulum-v1"), best_fraction=0.25, **SMALL)
-    model.set_offline_data(trajectories())
-    batch = model._draw(model.offline_buffer, 64, 8, best_ratio=0.5)
+def test_without_a_baseline_the_best_have_the_highest_returns(buffer):
+    batch = sample_with_best(buffer, 64, 8, None, 0.5, 0.25)
     assert set(batch.returns[:32].round().long().tolist()) == {11}
 
 
