@@ -1,16 +1,5 @@
 """What only some installations have."""
 
-import importlib.util
+from sb3_gac.extra import require
 
-
-def require(extra: str, *modules: str) -> None:
-    """
-    Complain now, not when the work has begun, about modules that will be needed.
-
-    :param extra: the extra of sb3_gac that brings them.
-    :param modules: names of the modules.
-    :raises ImportError: naming the extra, when one is missing.
-    """
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise ImportError(f'{" and ".join(missing)} missing: pip install "sb3-gac[{extra}]"')
+__all__ = ["require"]

@@ -2,6 +2,7 @@
 
 from sb3_gac.checkpoint import ExactCheckpointCallback, latest_checkpoint, load_checkpoint, save_checkpoint
 from sb3_gac.gac import GAC
+from sb3_gac.hub import load_safe, save_safe
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
 
 __version__ = "0.1.0"
@@ -16,5 +17,7 @@ __all__ = [
     "__version__",
     "latest_checkpoint",
     "load_checkpoint",
+    "load_safe",
     "save_checkpoint",
+    "save_safe",
 ]

@@ -16,6 +16,7 @@ CHAINS = (
     "type_aliases -> data -> gac",
     "offline_env -> gac",
     "gac -> checkpoint -> __init__",
+    "extra -> hub",
 )
 
 # What `import sb3_gac` must do without: these come with the extras only.
@@ -24,6 +25,7 @@ OPTIONAL_MODULES = (
     "h5py",
     "huggingface_hub",
     "huggingface_sb3",
+    "imageio_ffmpeg",
     "matplotlib",
     "mujoco",
     "optuna",
