@@ -1,7 +1,7 @@
 """Returns of a trained model, and how sure we are of their mean."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +19,22 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 MAX_ENVS = 25
 
 
+class Predictor(Protocol):
+    """Whatever acts as an SB3 algorithm or policy does."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """
+        Actions, and the state to pass with the next observations.
+
+        :param observation: one per environment.
+        :param state: what the last call returned; None at first.
+        :param episode_start: whether an episode starts, one per environment.
+        :param deterministic: whether to exploit.
+        """
+
+
 class Interval(NamedTuple):
     """
     A mean and the bootstrap interval around it.
@@ -34,7 +50,7 @@ class Interval(NamedTuple):
 
 
 def evaluate(
-    model: BaseAlgorithm | BasePolicy,
+    model: BaseAlgorithm | BasePolicy | Predictor,
     env: Task | EnvBuilder | VecEnv,
     n_episodes: int,
     seed: int,
@@ -102,7 +118,7 @@ def bootstrap_interval(values: Any, level: float = 0.95, n_resamples: int = 10_0
 
 
 def _play(
-    model: BaseAlgorithm | BasePolicy,
+    model: BaseAlgorithm | BasePolicy | Predictor,
     vec_env: VecEnv,
     n_episodes: int,
     seed: int,

@@ -37,6 +37,7 @@ from benchmarks.record import format_range, format_table, provenance, write_rows
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset, load_dataset
 from sb3_gac.data.minari import open_minari
+from sb3_gac.zoo.offline_phase import change_settings
 
 ALGOS = {"gac": "GAC", "bc": "behaviour cloning", "bc10": "10 % behaviour cloning"}
 MODES = {"offline": ("offline",), "online": ("online",), "offline-to-online": ("offline", "online")}
@@ -125,6 +126,29 @@ class Result:
     cpu_seconds: float
     n_updates: int
     n_env_steps: int
+
+    @classmethod
+    def of(cls, task: Task, returns: Array, **fields: Any) -> "Result":
+        """
+        The result of an evaluation.
+
+        :param task: what was evaluated.
+        :param returns: return of each episode in env units.
+        :param fields: all that the returns do not tell: data, algo, seed, phase, target_return and the costs.
+        """
+        interval = bootstrap_interval(returns)
+        score = Interval(*map(task.normalized_score, interval))
+        return cls(
+            task=task.name,
+            score=score.mean,
+            score_low=score.low,
+            score_high=score.high,
+            mean_return=interval.mean,
+            return_low=interval.low,
+            return_high=interval.high,
+            n_episodes=len(returns),
+            **fields,
+        )
 
 
 @dataclass(frozen=True)
@@ -306,7 +330,7 @@ class Run:
             if phase == "offline":
                 self.model.learn_offline(self.dataset, total, callback=callbacks, progress_bar=progress_bar)
             else:
-                self._change_settings()
+                change_settings(self.model, self.params.get("online", {}))
                 self.model.learn(total, callback=callbacks, progress_bar=progress_bar)
         except KeyboardInterrupt:
             self.model.save(self.folder / "model_interrupted")
@@ -316,35 +340,18 @@ class Run:
         self.model.save(self.folder / f"model_{phase}")
         returns = self._evaluate(phase, eval_env, self.options.eval_episodes, cpu_seconds, progress_bar)
         self._draw(phase)
-        interval = bootstrap_interval(returns)
-        score = Interval(*map(self.task.normalized_score, interval))
-        return Result(
-            task=self.task.name,
-            data="" if self.dataset is None else _short_name(self.dataset),
+        return Result.of(
+            self.task,
+            returns,
+            data="" if self.dataset is None else short_name(self.dataset),
             algo=self.options.algo,
             seed=self.options.seed,
             phase=phase,
-            score=score.mean,
-            score_low=score.low,
-            score_high=score.high,
-            mean_return=interval.mean,
-            return_low=interval.low,
-            return_high=interval.high,
-            n_episodes=len(returns),
             target_return=self.options.target_return,
             cpu_seconds=cpu_seconds,
             n_updates=self.model._n_updates,
             n_env_steps=self.model.num_timesteps if phase == "online" else 0,
         )
-
-    def _change_settings(self) -> None:
-        """Settings of the online phase take the place of those the model was made with."""
-        settings = dict(self.params.get("online", {}))
-        for owner, changes in ((self.model.actor, settings.pop("policy_kwargs", {})), (self.model, settings)):
-            for name, value in changes.items():
-                if not hasattr(owner, name):
-                    raise ValueError(f"unknown setting {name} of the online phase")
-                setattr(owner, name, value)
 
     def _evaluate(
         self, phase: str, eval_env: VecEnv, n_episodes: int, cpu_seconds: float, progress_bar: bool = False
@@ -413,8 +420,12 @@ def _load_data(options: Options, task: Task, env: VecEnv) -> OfflineDataset:
     return dataset
 
 
-def _short_name(dataset: OfflineDataset) -> str:
-    """Its id, or the name of the file: where that lies on some machine says nothing."""
+def short_name(dataset: OfflineDataset) -> str:
+    """
+    Id of a data set, or the name of its file: where that lies on some machine says nothing.
+
+    :param dataset: a data set.
+    """
     path = Path(dataset.name)
     return path.name if path.suffix in (".hdf5", ".h5") else dataset.name
 
@@ -464,6 +475,32 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse_options(given: argparse.Namespace) -> Options:
+    """
+    Options from the command line.
+
+    :param given: what :func:`make_parser` has parsed.
+    :raises ValueError: when a hyper-parameter is not written as ``key:value``.
+    """
+    return Options(
+        env=given.env,
+        data=given.data,
+        algo=given.algo,
+        mode=given.mode,
+        seed=given.seed,
+        device=given.device,
+        params=parse_params(given.hyperparams),
+        hyperparams=given.conf_file,
+        eval_episodes=given.eval_episodes,
+        eval_freq=given.eval_freq,
+        target_return=given.target_return,
+        output=given.output,
+        results=given.results,
+        progress_bar=not given.no_progress,
+        verbose=given.verbose,
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """
     The command.
@@ -474,23 +511,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     th.set_num_threads(given.num_threads)
     try:
-        options = Options(
-            env=given.env,
-            data=given.data,
-            algo=given.algo,
-            mode=given.mode,
-            seed=given.seed,
-            device=given.device,
-            params=parse_params(given.hyperparams),
-            hyperparams=given.conf_file,
-            eval_episodes=given.eval_episodes,
-            eval_freq=given.eval_freq,
-            target_return=given.target_return,
-            output=given.output,
-            results=given.results,
-            progress_bar=not given.no_progress,
-            verbose=given.verbose,
-        )
+        options = parse_options(given)
         run = Run(options)
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))
