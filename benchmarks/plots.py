@@ -64,7 +64,7 @@ def plot_learning_curve(
     :param references: returns in env units to compare with, drawn as horizontal lines with these labels.
     """
     phases = [phase for phase in PHASES if any(point.phase == phase for point in points)]
-    figure = _make_figure(width=2.2 + 3.2 * len(phases), height=3.6)
+    figure = make_figure(width=2.2 + 3.2 * len(phases), height=3.6)
     all_axes = figure.subplots(1, len(phases), sharey=True, squeeze=False)[0]
     for axes, phase in zip(all_axes, phases, strict=True):
         curve = [point for point in points if point.phase == phase]
@@ -89,7 +89,7 @@ def plot_learning_curve(
     if not np.isnan(task.ref_max_score):
         _add_score_axis(all_axes[-1], task)
     figure.suptitle(title, fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int = 10, seed: int = 0) -> None:
@@ -121,7 +121,7 @@ def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int
     ]
     best = max(rollout.total_return for _, rollouts in panels for rollout in rollouts)
     rows, columns = len(task.layout) - 1, len(task.layout[0]) - 1
-    figure = _make_figure(width=12.6, height=0.95 + 3.75 * rows / columns)
+    figure = make_figure(width=12.6, height=0.95 + 3.75 * rows / columns)
     all_axes = figure.subplots(1, 3)
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -141,7 +141,7 @@ def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int
         axes.set_title(f"{label}\n{len(rollouts)} plans, mean return {mean:.0f}", fontsize=9.5)
     figure.colorbar(colors, ax=all_axes, label="return of the episode", fraction=0.02, pad=0.01)
     figure.suptitle(f"{title}: plans followed from {n_starts} starts (circles) towards the goal (star)", fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,14 @@ def _add_score_axis(axes: "Axes", task: Task) -> None:
     axes.secondary_yaxis("right", functions=(to_score, to_return)).set_ylabel("normalised score")
 
 
-def _make_figure(width: float, height: float) -> "Figure":
+def make_figure(width: float, height: float) -> "Figure":
+    """
+    An empty figure that needs no display.
+
+    :param width: in inches.
+    :param height: in inches.
+    :raises ImportError: when Matplotlib is missing.
+    """
     require("plots", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -233,6 +240,12 @@ def _make_figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
+    """
+    Write a figure as a PNG file.
+
+    :param figure: the figure.
+    :param path: the file; its folder is made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -16,6 +16,7 @@ CHAINS = (
     "type_aliases -> data -> gac",
     "offline_env -> gac",
     "gac -> checkpoint -> __init__",
+    "gac -> zoo -> benchmarks",
     "extra -> hub",
 )
 

@@ -1,0 +1,410 @@
+"""
+Search hyper-parameters with Optuna; several processes may share a study.
+
+    python -m benchmarks.tune --env maze2d-umaze --n-trials 20 --workers 2 -params offline_gradient_steps:1500
+    python -m benchmarks.tune --env maze2d-umaze --mode offline-to-online --storage postgresql+psycopg://user@host/studies
+    python -m benchmarks.tune --serve 0.0.0.0:13000 --storage sqlite:///study.db          then, on any machine:
+    python -m benchmarks.tune --env maze2d-umaze --storage grpc://host:13000
+
+Each trial is a run of `python -m benchmarks.train` with the same options; its value is the normalised score after the last
+phase, or the mean return where nobody knows reference scores. Trials whose evaluations fall behind are pruned, as are those
+whose loss is not finite. The same command goes on with the study until it has --n-trials in all. What is given with -params
+is not searched; learning rates fall to zero linearly. In the end the best settings and those of the file are trained with the
+same fresh seeds (--n-checks): a best trial owes part of its value to luck.
+"""
+
+import argparse
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+
+from benchmarks import train
+from benchmarks.envs import Task
+from benchmarks.extra import require
+from benchmarks.hyperparam import dump_yaml
+from benchmarks.plots import CurvePoint
+from benchmarks.record import format_table, provenance, write_rows
+from benchmarks.study import (
+    counted_trials,
+    open_storage,
+    open_study,
+    release_trials,
+    report_study,
+    serve,
+    this_worker,
+)
+from benchmarks.train import Options, Result, Run
+from sb3_gac.zoo.sampler import convert_gac_params, suggest_learning, suggest_offline, suggest_online
+
+if TYPE_CHECKING:
+    import optuna
+
+# Far from the seed of the trials, and from that of the evaluations
+CHECK_SEED = 1_000
+
+
+class SurplusTrialError(Exception):
+    """Another process has begun the last trial asked for."""
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """
+    What to search, how, and where to keep it.
+
+    :param train: what each trial trains; ``mode`` and ``output`` are set.
+    :param n_trials: trials of the study in all, those of earlier commands and of other machines among them.
+    :param storage: see :func:`benchmarks.study.open_storage`.
+    :param study_name: name of the study.
+    :param workers: processes on this machine.
+    :param n_checks: fresh seeds to train the best settings and the default ones with; 0 for none.
+    :param num_threads: threads of PyTorch in each process.
+    """
+
+    train: Options
+    n_trials: int = 50
+    storage: str = "study.log"
+    study_name: str = "tune"
+    workers: int = 1
+    n_checks: int = 0
+    num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_trials", 1), ("workers", 1), ("n_checks", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.train.algo != "gac":
+            raise ValueError(f"the search space is that of gac, not of {self.train.algo}")
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is kept."""
+        assert self.train.output is not None
+        return self.train.output
+
+
+class Objective:
+    """
+    Train and evaluate what a trial suggests.
+
+    :param options: what to search, and how.
+    """
+
+    def __init__(self, options: TuneOptions) -> None:
+        self.options = options
+
+    def __call__(self, trial: "optuna.Trial") -> float:
+        """
+        Value of a trial.
+
+        :param trial: the trial.
+        :raises optuna.TrialPruned: when it falls behind, or a loss or a return is not finite.
+        :raises SurplusTrialError: when the study has all its trials already.
+        """
+        import optuna
+
+        trial.set_user_attr("worker", this_worker())
+        if counted_trials(trial.study, before=trial.number) >= self.options.n_trials:
+            trial.study.stop()
+            raise SurplusTrialError
+        options = self.options.train
+        params = {**suggest_params(trial, options.mode), **options.params}
+        run = Run(replace(options, params=params, output=self.options.folder / "trials" / str(trial.number)))
+        trial.set_user_attr("hyperparams", run.params)
+        try:
+            results = run.train(PruningCallback(trial, run))
+        except (ValueError, AssertionError) as error:  # what GAC raises when its loss is not finite
+            trial.set_user_attr("reason", str(error))
+            raise optuna.TrialPruned(str(error)) from error
+        except optuna.TrialPruned as error:
+            trial.set_user_attr("reason", str(error))
+            raise
+        return objective_value(run.task, results[-1])
+
+
+class PruningCallback(BaseCallback):
+    """
+    Tell Optuna the evaluations of a run, and stop the run when it falls behind.
+
+    :param trial: the trial.
+    :param run: the run.
+    """
+
+    def __init__(self, trial: "optuna.Trial", run: Run) -> None:
+        super().__init__()
+        self.trial = trial
+        self.run = run
+        self.n_reported = 0
+
+    def _on_step(self) -> bool:
+        import optuna
+
+        for point in self.run.points[self.n_reported :]:
+            self.n_reported += 1
+            value = objective_value(self.run.task, point)
+            if not np.isfinite(value):
+                raise optuna.TrialPruned(f"the return of evaluation {self.n_reported} is {value}")
+            self.trial.report(value, self.n_reported)
+            if self.trial.should_prune():
+                raise optuna.TrialPruned(f"fell behind at evaluation {self.n_reported}")
+        return True
+
+
+def suggest_params(trial: "optuna.Trial", mode: str | None) -> dict[str, Any]:
+    """
+    Overrides of the file's hyper-parameters, for :func:`benchmarks.hyperparam.load_hyperparams`.
+
+    :param trial: the trial.
+    :param mode: phases of the run; what bears on none of them is not suggested.
+    """
+    params = convert_gac_params(suggest_learning(trial))
+    params["learning_rate"] = f"lin_{params['learning_rate']}"
+    if mode != "online":
+        params |= convert_gac_params(suggest_offline(trial))
+    overrides = _dotted(params)
+    if mode == "online":
+        overrides["online"] = {}  # what the file changes between the phases would hide what is suggested
+    if mode != "offline":
+        overrides |= {f"online.{name}": value for name, value in _dotted(convert_gac_params(suggest_online(trial))).items()}
+    return overrides
+
+
+def objective_value(task: Task, evaluation: Result | CurvePoint) -> float:
+    """
+    What is maximised.
+
+    :param task: what was evaluated.
+    :param evaluation: the evaluation.
+    :return: the normalised score, or the mean return where there are no reference scores.
+    """
+    if not np.isnan(task.ref_max_score):
+        return evaluation.score
+    return evaluation.mean if isinstance(evaluation, CurvePoint) else evaluation.mean_return
+
+
+def prepare(options: TuneOptions) -> Task:
+    """
+    Complain before the work begins; data that has to be made first is made here, not by every worker at once.
+
+    :param options: what to search, how, and where to keep it.
+    :return: the task.
+    :raises ConnectionError: when the storage cannot be reached.
+    :raises ImportError: naming the extra, when something is missing.
+    :raises ValueError: when the options contradict each other, the data, or the storage.
+    """
+    require("tune", "optuna")
+    run = Run(options.train)
+    assert run.model.env is not None
+    run.model.env.close()
+    open_storage(options.storage)
+    return run.task
+
+
+def tune(options: TuneOptions) -> "optuna.Study":
+    """
+    Search until the study has its trials, then report it and check the best one.
+
+    :param options: what to search, how, and where to keep it.
+    :return: the study.
+    :raises RuntimeError: when a worker fails, or no trial is completed; see :func:`prepare` for other errors.
+    """
+    return _search(options, prepare(options))
+
+
+def _search(options: TuneOptions, task: Task) -> "optuna.Study":
+    study = open_study(options.study_name, options.storage, options.train.seed, worker=0)
+    for number in release_trials(study):
+        print(f"trial {number} was left unfinished and is given up")
+    n_done = counted_trials(study)
+    if n_done:
+        print(f"the study has {n_done} of {options.n_trials} trials already")
+    _run_workers(options, min(options.workers, max(options.n_trials - n_done, 0)))
+
+    unit = "normalised score" if not np.isnan(task.ref_max_score) else "mean return"
+    if not any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
+        report_study(study, options.folder, unit)
+        raise RuntimeError(f"no trial of the study {options.study_name} was completed, see {options.folder / 'trials.csv'}")
+    dump_yaml({task.name: study.best_trial.user_attrs["hyperparams"]}, options.folder / "best.yml")
+    references = {}
+    if options.n_checks:
+        values = check_best(options, task)
+        references = {f"{name}, median of {options.n_checks}": float(np.median(of)) for name, of in values.items()}
+    report_study(study, options.folder, unit, references)
+    return study
+
+
+def work(options: TuneOptions, worker: int) -> None:
+    """
+    Run trials until the study has all of them.
+
+    :param options: what to search, how, and where to keep it.
+    :param worker: number of this worker.
+    """
+    import optuna
+
+    th.set_num_threads(options.num_threads)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = open_study(options.study_name, options.storage, options.train.seed, worker)
+
+    def tell(study: optuna.Study, trial: "optuna.trial.FrozenTrial") -> None:
+        if counted_trials(study) >= options.n_trials:
+            study.stop()
+        if trial.params:
+            result = f"{trial.value:.1f}" if trial.value is not None else trial.user_attrs.get("reason", trial.state.name)
+            print(f"trial {trial.number} of {options.n_trials}: {result}", flush=True)
+
+    study.optimize(Objective(options), callbacks=[tell], catch=(SurplusTrialError,), gc_after_trial=True)
+
+
+def check_best(options: TuneOptions, task: Task) -> dict[str, list[float]]:
+    """
+    Train the best settings and those of the file with the same fresh seeds; the rows are kept in ``checks.csv``.
+
+    :param options: what was searched; ``best.yml`` is there.
+    :param task: its task.
+    :return: for "default" and "best", the value for each seed.
+    """
+    seeds = [options.train.seed + CHECK_SEED + i for i in range(options.n_checks)]
+    files = {"default": options.train.hyperparams, "best": options.folder / "best.yml"}
+    runs = [
+        replace(options.train, seed=seed, hyperparams=path, eval_freq=0, output=options.folder / "checks" / f"{name}-{seed}")
+        for name, path in files.items()
+        for seed in seeds
+    ]
+    with _make_pool(options) as pool:
+        results = [results[-1] for results in pool.map(train.train, runs)]
+    names = [name for name in files for _ in seeds]
+    made_by = provenance()
+    rows = [{"settings": name, **asdict(result), **made_by} for name, result in zip(names, results, strict=True)]
+    write_rows(options.folder / "checks.csv", rows)
+    values = [objective_value(task, result) for result in results]
+    return {"default": values[: len(seeds)], "best": values[len(seeds) :]}
+
+
+def _run_workers(options: TuneOptions, n_workers: int) -> None:
+    if n_workers == 1:
+        return work(options, 0)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=work, args=(options, worker)) for worker in range(n_workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    failed = [process.exitcode for process in processes if process.exitcode]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {n_workers} workers failed, with exit codes {failed}; what they wrote is above")
+
+
+def _make_pool(options: TuneOptions) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        options.workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=th.set_num_threads,
+        initargs=(options.num_threads,),
+    )
+
+
+def _dotted(params: dict[str, Any]) -> dict[str, Any]:
+    """One entry of ``policy_kwargs`` at a time: the others stay those of the file."""
+    policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.get("policy_kwargs", {}).items()}
+    return {**{name: value for name, value in params.items() if name != "policy_kwargs"}, **policy_kwargs}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command line: those of a training, and those of the search."""
+    parser = train.make_parser()
+    parser.prog, parser.description = "python -m benchmarks.tune", __doc__
+    parser.set_defaults(mode="offline", eval_episodes=20)
+    parser.add_argument("--n-trials", type=int, default=50, help="of the study in all (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes on this machine (default: %(default)s)")
+    parser.add_argument(
+        "--storage", help="journal file (*.log), URL of a database, or grpc://host:port (default: study.log in the folder)"
+    )
+    parser.add_argument("--study-name", help="default: task and mode")
+    parser.add_argument("--n-checks", type=int, default=0, help="fresh seeds for the best and the default settings")
+    parser.add_argument("--serve", metavar="HOST:PORT", help="serve the database given with --storage, and do nothing else")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """
+    The command.
+
+    :param arguments: those of the command line if None.
+    """
+    parser = make_parser()
+    given = parser.parse_args(arguments)
+    th.set_num_threads(given.num_threads)
+    try:
+        if given.serve is not None:
+            return serve(given.storage or "", given.serve)
+        options = parse_options(given)
+        task = prepare(options)
+    except (ConnectionError, FileNotFoundError, ImportError, ValueError) as error:
+        parser.error(str(error))
+    study = _search(options, task)
+    best = study.best_trial
+    print(f"best of {counted_trials(study)} trials: number {best.number}, {best.value:.1f}")
+    checks = options.folder / "checks.csv"
+    if options.n_checks:
+        print(f"with fresh seeds:\n{format_checks(checks)}")
+    print(f"settings: {options.folder / 'best.yml'}; all else is in {options.folder}")
+
+
+def parse_options(given: argparse.Namespace) -> TuneOptions:
+    """
+    Options from the command line.
+
+    :param given: what :func:`make_parser` has parsed.
+    :raises ValueError: when the options contradict each other.
+    """
+    task = train.find_task(given.env, given.data)
+    name = f"{task.name}-{given.mode}"
+    folder = given.output or Path("runs") / task.name.replace("/", "_") / f"tune-{given.mode}"
+    return TuneOptions(
+        train=replace(train.parse_options(given), output=folder, progress_bar=False),
+        n_trials=given.n_trials,
+        storage=given.storage or str(folder / "study.log"),
+        study_name=given.study_name or name,
+        workers=given.workers,
+        n_checks=given.n_checks,
+        num_threads=given.num_threads,
+    )
+
+
+def format_checks(path: Path) -> str:
+    """
+    Scores and returns of the checks as a table, a row for each settings.
+
+    :param path: the CSV file.
+    """
+    import csv
+
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = list(dict.fromkeys(row["settings"] for row in rows))
+    table = []
+    for name in names:
+        of = [row for row in rows if row["settings"] == name]
+        scores, returns = ([float(row[key]) for row in of] for key in ("score", "mean_return"))
+        table.append(
+            {
+                "settings": name,
+                "seeds": len(of),
+                "median score": float(np.median(scores)),
+                "median return": float(np.median(returns)),
+                "scores": ", ".join(f"{score:.1f}" for score in scores),
+            }
+        )
+    return format_table(table)
+
+
+if __name__ == "__main__":
+    main()

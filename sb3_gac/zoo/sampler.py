@@ -1,0 +1,91 @@
+"""The search space of GAC for Optuna."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import optuna
+
+NET_ARCHS = {"small": [64, 64], "medium": [128, 128], "big": [256, 256]}
+# Names whose value is an exponent of two
+POWERS = ("batch_size", "plan_dim", "n_averaged")
+POLICY_KWARGS = ("net_arch", "plan_dim", "n_averaged", "pessimism", "explore_ratio")
+
+# How many gradient steps are made per environment step is not searched: it is the budget that the others are compared at.
+
+
+def suggest_learning(trial: "optuna.Trial") -> dict[str, Any]:
+    """
+    Suggest how large the model is and how it is learnt.
+
+    :param trial: The trial.
+    :return: What was suggested, for :func:`convert_gac_params`.
+    """
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 2e-4, 4e-3, log=True),
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 5, 7),
+        "net_arch": trial.suggest_categorical("net_arch", list(NET_ARCHS)),
+        "plan_dim_pow": trial.suggest_int("plan_dim_pow", 2, 5),
+        "n_steps": trial.suggest_int("n_steps", 8, 48, step=8),
+        "effective_horizon": trial.suggest_float("effective_horizon", 4.0, 64.0, log=True),
+        "target_kl": trial.suggest_float("target_kl", 0.5, 8.0, log=True),
+        "n_averaged_pow": trial.suggest_int("n_averaged_pow", 0, 6),
+        "pessimism": trial.suggest_float("pessimism", 0.0, 2.0),
+    }
+
+
+def suggest_offline(trial: "optuna.Trial") -> dict[str, Any]:
+    """
+    Suggest what is drawn from a data set.
+
+    :param trial: The trial.
+    :return: What was suggested, for :func:`convert_gac_params`.
+    """
+    return {"offline_best_ratio": trial.suggest_float("offline_best_ratio", 0.0, 0.9)}
+
+
+def suggest_online(trial: "optuna.Trial") -> dict[str, Any]:
+    """
+    Suggest how rollouts explore and which of them are learnt from.
+
+    :param trial: The trial.
+    :return: What was suggested, for :func:`convert_gac_params`.
+    """
+    return {
+        "best_ratio": trial.suggest_float("best_ratio", 0.0, 0.9),
+        "best_fraction": trial.suggest_float("best_fraction", 0.05, 0.4, log=True),
+        "best_by": trial.suggest_categorical("best_by", ["return", "advantage"]),
+        "explore_ratio": trial.suggest_float("explore_ratio", 0.1, 1.0),
+    }
+
+
+def convert_gac_params(sampled_params: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Turn what was suggested, or some of it, into arguments of GAC.
+
+    :param sampled_params: The parameters of a trial, by the names that Optuna knows.
+    :return: Arguments of GAC, of which ``policy_kwargs`` is a dict.
+    """
+    params = dict(sampled_params)
+    for name in POWERS:
+        if f"{name}_pow" in params:
+            params[name] = 2 ** params.pop(f"{name}_pow")
+    if "n_steps" in params:
+        params["n_encode_steps"] = params["n_score_steps"] = params.pop("n_steps")
+    if "net_arch" in params:
+        params["net_arch"] = list(NET_ARCHS[params["net_arch"]])
+    policy_kwargs = {name: params.pop(name) for name in POLICY_KWARGS if name in params}
+    return {**params, "policy_kwargs": policy_kwargs} if policy_kwargs else params
+
+
+def sample_gac_params(trial: "optuna.Trial", n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
+    """
+    Sample hyper-parameters of GAC, as the RL Zoo has it done.
+
+    :param trial: The trial.
+    :param n_actions: Not used.
+    :param n_envs: Not used.
+    :param additional_args: Not used.
+    :return: Arguments of GAC.
+    """
+    return convert_gac_params({**suggest_learning(trial), **suggest_online(trial)})
