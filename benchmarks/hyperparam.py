@@ -33,7 +33,7 @@ def load_hyperparams(
     :raises ImportError: when PyYAML is missing.
     :raises ValueError: naming the file and the key, when a key is not known, or an entry is missing.
     """
-    entries = _load_yaml(path)
+    entries = load_yaml(path)
     name = next((name for name in names if name in entries), "default")
     if name not in entries:
         raise ValueError(f"{path} has no entry for {' or '.join(names)}, nor a default; it has {', '.join(entries)}")
@@ -128,7 +128,13 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """
+    The entries of a YAML file of hyper-parameters.
+
+    :param path: the file; ``policy_kwargs`` may be written as ``dict(...)``, as in the zoo's files.
+    :raises ImportError: when PyYAML is missing.
+    """
     entries: dict[str, Any] = _yaml().safe_load(path.read_text(encoding="utf-8"))
     for params in entries.values():
         if isinstance(params.get("policy_kwargs"), str):
