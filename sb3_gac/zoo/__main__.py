@@ -15,9 +15,13 @@ phase; `plots` is followed by train, all or from-file; `plots train -o FILE` wri
 """
 
 import argparse
+import contextlib
+import importlib
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+
+import gymnasium as gym
 
 from sb3_gac.zoo.registration import HYPERPARAMS, OFFLINE_HYPERPARAMS, import_zoo, register
 
@@ -39,10 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         register()
+        _find_env(given.arguments)
         run = _find(given.command, given.arguments)
     except (ImportError, ValueError) as error:
         parser.error(str(error))
     run()
+
+
+def _find_env(arguments: list[str]) -> None:
+    """Gymnasium knows the environments of Gymnasium-Robotics once that is imported."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--env")
+    given, _ = parser.parse_known_args(arguments)
+    if given.env is not None and given.env not in gym.registry:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("gymnasium_robotics")
 
 
 def _find(command: str, arguments: list[str]) -> Callable[[], None]:

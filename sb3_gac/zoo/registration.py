@@ -1,6 +1,5 @@
 """What the RL Zoo has to know about GAC."""
 
-import contextlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ def register() -> None:
 
     :raises ImportError: naming the extra, when the RL Zoo is missing or cannot be imported.
     """
-    with contextlib.suppress(ImportError):
-        importlib.import_module("gymnasium_robotics")  # Gymnasium knows its environments once it is imported
     zoo: Any = import_zoo("rl_zoo3")
     tuning: Any = import_zoo("rl_zoo3.hyperparams_opt")
     zoo.ALGOS["gac"] = GAC
