@@ -37,6 +37,18 @@ STATISTICS_SAMPLE = 2048
 STATISTICS_GROWTH = 1.2
 ELITES_INTERVAL = 500
 
+AT_LEAST = {
+    "batch_size": 1,
+    "buffer_size": 1,
+    "gradient_steps": -1,
+    "n_encode_steps": 1,
+    "n_score_steps": 1,
+    "posterior_steps": 0,
+    "kl_warmup": 0,
+    "return_weight": 0,
+}
+ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
+SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
 # Arguments of SAC and TQC that name nothing in GAC: target networks, an entropy bonus, bootstrapped returns, gSDE, quantiles
 WITHOUT_EFFECT = (
     "tau",
@@ -206,8 +218,6 @@ class GAC(OffPolicyAlgorithm):
         self.posterior_learning_rate = posterior_learning_rate
         self.best_ratio = best_ratio
         self.offline_best_ratio = offline_best_ratio
-        if best_by not in ("return", "advantage"):
-            raise ValueError(f"best_by must be 'return' or 'advantage', got {best_by!r}")
         self.best_fraction = best_fraction
         self.best_by = best_by
         self.offline_ratio = offline_ratio
@@ -216,6 +226,7 @@ class GAC(OffPolicyAlgorithm):
         self.target_fall = target_fall
         self.target_headroom = target_headroom
         self.max_grad_norm = max_grad_norm
+        self._check_arguments()
 
         self.offline_buffer: TrajectoryReplayBuffer | None = None
         self.target_return: TargetReturn | None = None
@@ -231,7 +242,30 @@ class GAC(OffPolicyAlgorithm):
         elif _init_setup_model:
             self._setup_model()
 
+    def _check_arguments(self) -> None:
+        """Refuse numbers that make no sense, before any work is lost."""
+
+        def check(name: str, is_right: bool, expected: str) -> None:
+            if not is_right:
+                raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+        for name, least in AT_LEAST.items():
+            value = getattr(self, name)
+            check(name, value is None or value >= least, f"at least {least}")
+        for name in ABOVE_0:
+            check(name, getattr(self, name) > 0, "above 0")
+        for name in SHARES:
+            check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        check("best_fraction", 0 < self.best_fraction <= 1, "in (0, 1]")
+        is_learnt, is_number = self.kl_coef == "auto", not isinstance(self.kl_coef, str)
+        check("kl_coef", is_learnt or (is_number and float(self.kl_coef) > 0), "'auto' or a number above 0")
+        check("best_by", self.best_by in ("return", "advantage"), "'return' or 'advantage'")
+
     def _setup_model(self) -> None:
+        if not (isinstance(self.policy_class, type) and issubclass(self.policy_class, LatentPlanPolicy)):
+            raise TypeError(
+                f"policy must be a LatentPlanPolicy, not {self.policy_class}; was the model saved by another algorithm?"
+            )
         if self.replay_buffer_class is None:
             self.replay_buffer_class = TrajectoryReplayBuffer
         check_supported(self.observation_space, self.action_space)

@@ -311,7 +311,7 @@ class PlanActor(BasePolicy):
         :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
         :param deterministic: Whether to exploit or to explore.
         :param target_return: Return asked for, in env units; see :meth:`plan`.
-        :raises ValueError: when given ``(obs, info)``, or a state of another number of environments.
+        :raises ValueError: when given ``(obs, info)``, or a state or starts of other environments or of another policy.
         """
         if self.training:
             self.set_training_mode(False)
@@ -349,12 +349,15 @@ class PlanActor(BasePolicy):
         target_return: float | None,
     ) -> tuple[th.Tensor, np.ndarray]:
         """Plans and their ages, made anew where an episode starts or a plan has aged."""
+        if not isinstance(state, tuple) or len(state) != 2:
+            raise ValueError(f"predict() was given a state that is no {PlanState.__name__}, expected the one that it returned")
         last_plans, ages = state
-        if last_plans.shape != (n_envs, self.plan_dim):
-            raise ValueError(
-                f"predict() was given a state of plans of shape {last_plans.shape}, expected {(n_envs, self.plan_dim)}"
-            )
-        is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool).reshape(n_envs)
+        shapes, expected = (last_plans.shape, ages.shape), ((n_envs, self.plan_dim), (n_envs,))
+        if shapes != expected:
+            raise ValueError(f"predict() was given a state of plans and ages of shapes {shapes}, expected {expected}")
+        is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool, ndmin=1)
+        if is_due.shape != (n_envs,):
+            raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
         if self.replan_freq > 0:
             is_due |= ages >= self.replan_freq
         plans = th.as_tensor(last_plans, device=self.device)

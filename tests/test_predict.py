@@ -158,7 +158,7 @@ def test_observations_of_another_shape(model):
 
 def test_the_state_of_other_envs(model):
     _, state = model.predict(observations())
-    with pytest.raises(ValueError, match=r"expected \(2, 16\)"):
+    with pytest.raises(ValueError, match=r"expected \(\(2, 16\), \(2,\)\)"):
         model.predict(observations(2), state)
 
 
