@@ -140,9 +140,9 @@ def make_grid(
     :param hyperparams: file of the recipe.
     :raises ValueError: naming what is not known, or when the grid is empty or has a run twice.
     """
-    for name, algo in (("algorithm", algo) for algo in algos):
+    for algo in algos:
         if algo not in ALL_ALGOS:
-            raise ValueError(f"no {name} {algo!r}; known: {', '.join(ALL_ALGOS)}")
+            raise ValueError(f"no algorithm {algo!r}; known: {', '.join(ALL_ALGOS)}")
     if mode is not None and mode not in MODES:
         raise ValueError(f"no mode {mode!r}; known: {', '.join(MODES)}")
     if ablations and "gac" not in algos:
@@ -159,7 +159,9 @@ def make_grid(
     names = [cell.name for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not cells:
-        raise ValueError(f"twice in the grid: {', '.join(twice)}" if twice else "nothing to run: data, algorithms and seeds needed")
+        raise ValueError(
+            f"twice in the grid: {', '.join(twice)}" if twice else "nothing to run: data, algorithms and seeds needed"
+        )
     return cells
 
 
@@ -193,5 +195,3 @@ def _split(item: str) -> tuple[str | None, str | None]:
     except ValueError:
         return None, item
     return item, None
-
-
