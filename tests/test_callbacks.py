@@ -1,6 +1,7 @@
 """Stable-Baselines3's callbacks, in both loops."""
 
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ from stable_baselines3.common.callbacks import (
     CheckpointCallback,
     EvalCallback,
     EveryNTimesteps,
+    LogEveryNTimesteps,
     ProgressBarCallback,
     StopTrainingOnMaxEpisodes,
     StopTrainingOnNoModelImprovement,
     StopTrainingOnRewardThreshold,
 )
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_gac import GAC
 
@@ -101,6 +104,14 @@ def test_every_n_steps(learn):
     assert [event for event in trace.events if event.startswith("step")] == ["step 4", "step 8"]
 
 
+def test_log_every_n_steps(learn):
+    callback = LogEveryNTimesteps(n_steps=4)
+    stamps = []
+    with mock.patch.object(GAC, "dump_logs", lambda model: stamps.append(model.num_timesteps)):
+        learn(10, callback, log_interval=None)
+    assert stamps == [4, 8]
+
+
 def test_checkpoints(learn, tmp_path):
     model = learn(10, CheckpointCallback(save_freq=4, save_path=str(tmp_path), save_replay_buffer=True))
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -111,6 +122,13 @@ def test_checkpoints(learn, tmp_path):
     loaded.load_replay_buffer(tmp_path / "rl_model_replay_buffer_8_steps.pkl")
     # A callback sees a step before it is stored
     assert loaded.replay_buffer.size() == (7 if learn.is_online else 0)
+
+
+def test_checkpoints_with_normalization(small_gac, diary_env, tmp_path):
+    env = VecNormalize(DummyVecEnv([diary_env]))
+    small_gac(env).learn(10, CheckpointCallback(save_freq=10, save_path=str(tmp_path), save_vecnormalize=True))
+    loaded = VecNormalize.load(str(tmp_path / "rl_model_vecnormalize_10_steps.pkl"), DummyVecEnv([diary_env]))
+    np.testing.assert_array_equal(loaded.obs_rms.mean, env.obs_rms.mean)
 
 
 def test_evaluation(learn, diary_env, tmp_path):
