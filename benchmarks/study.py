@@ -21,6 +21,7 @@ N_STARTUP_TRIALS = 5
 HEARTBEAT_SECONDS = 60
 GRACE_SECONDS = 300
 GRPC_PORT = 13000
+PROXY_SECONDS = 10.0
 
 
 def open_storage(url: str) -> "optuna.storages.BaseStorage":
@@ -45,7 +46,7 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
         host, port = _split_address(url)
         proxy = optuna.storages.GrpcStorageProxy(host=host, port=port)
         try:
-            proxy.wait_server_ready(timeout=10)
+            proxy.wait_server_ready(timeout=PROXY_SECONDS)
         except ConnectionError as error:
             raise ConnectionError(f"no storage answers at {url}: start one with --serve {host}:{port}") from error
         return proxy

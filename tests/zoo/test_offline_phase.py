@@ -123,9 +123,7 @@ def test_an_interrupted_phase_leaves_the_model_as_it_was(
     assert model.logger is not logger  # each learn makes its own
 
 
-def test_statistics_of_vec_normalize_come_from_the_data(
-    env: Any, data: OfflineDataset, small_gac: Callable[..., GAC]
-) -> None:
+def test_statistics_of_vec_normalize_come_from_the_data(env: Any, data: OfflineDataset, small_gac: Callable[..., GAC]) -> None:
     normalizer = VecNormalize(DummyVecEnv([lambda: env]))
     model = small_gac(normalizer)
     normalizer.training = True

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 pytest.importorskip("rl_zoo3")
-yaml = pytest.importorskip("yaml")
+pytest.importorskip("yaml")
 
 import gymnasium as gym
 import rl_zoo3
+import yaml
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 
 from benchmarks.hyperparam import load_hyperparams, model_arguments

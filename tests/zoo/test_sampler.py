@@ -5,7 +5,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
+
+import optuna
 
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset

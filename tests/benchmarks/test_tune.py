@@ -1,0 +1,308 @@
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("optuna")
+pytest.importorskip("matplotlib")
+pytest.importorskip("yaml")
+
+import optuna
+import yaml
+from optuna.trial import TrialState, create_trial
+
+from benchmarks import study as study_module
+from benchmarks.envs import TASKS, Task
+from benchmarks.hyperparam import load_hyperparams
+from benchmarks.study import counted_trials, open_storage, open_study, release_trials, serve
+from benchmarks.train import CurvePoint, Options, Run
+from benchmarks.tune import PruningCallback, TuneOptions, main, suggest_params, tune
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS: dict[str, Any] = {
+    "batch_size": 4,
+    "policy_kwargs.net_arch": [8],
+    "policy_kwargs.n_candidates": 4,
+    "n_timesteps": 200,
+    "train_freq": 100,
+    "gradient_steps": 1,
+    "n_envs": 1,
+    "learning_starts": 10,
+}
+TRAIN = Options(
+    env="Pendulum-v1", mode="online", params=PARAMS, eval_episodes=1, eval_freq=0, output=Path("search"), device="cpu"
+)
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the workers
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def make_options(**changes: Any) -> TuneOptions:
+    train = replace(TRAIN, **changes.pop("train", {}))
+    return TuneOptions(**{"train": train, "n_trials": 2, "storage": "search/study.log", **changes})
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_study_goes_on_until_it_has_all_its_trials(capsys: pytest.CaptureFixture[str]) -> None:
+    first = tune(make_options(n_trials=1))
+    assert [trial.state for trial in first.trials] == [TrialState.COMPLETE]
+    study = tune(make_options(n_trials=3))
+    assert "the study has 1 of 3 trials already" in capsys.readouterr().out
+    assert len(study.trials) == 3
+    assert study.trials[0].params == first.trials[0].params
+    # Random suggestions do not start again from the beginning
+    assert len({trial.params["learning_rate"] for trial in study.trials}) == 3
+    again = tune(make_options(n_trials=3))
+    assert len(again.trials) == 3
+
+    rows = read_csv(Path("search", "trials.csv"))
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 3
+    assert [float(row["value"]) for row in rows] == [trial.value for trial in study.trials]
+    assert float(rows[0]["learning_rate"]) == study.trials[0].params["learning_rate"]
+    assert is_png(Path("search", "history.png"))
+    assert is_png(Path("search", "importances.png"))
+    best = yaml.safe_load(Path("search", "best.yml").read_text())
+    assert best["Pendulum-v1"] == study.best_trial.user_attrs["hyperparams"]
+    # What is given is not searched; the settings are those of a run
+    assert load_hyperparams(["Pendulum-v1"], path=Path("search", "best.yml"))["batch_size"] == 4
+    config = yaml.safe_load(Path("search", "trials", "0", "config.yml").read_text())
+    assert config["hyperparams"] == study.trials[0].user_attrs["hyperparams"]
+
+
+def test_the_same_seed_suggests_the_same() -> None:
+    params = []
+    for name in ("a", "b"):
+        study = tune(make_options(n_trials=2, storage=f"{name}.log", train={"output": Path(name)}))
+        params.append([(trial.params, trial.value) for trial in study.trials])
+    assert params[0] == params[1]
+
+
+def test_two_processes_share_a_study() -> None:
+    study = tune(make_options(n_trials=6, workers=2, storage="sqlite:///study.db"))
+    assert [trial.state for trial in study.trials if trial.params] == [TrialState.COMPLETE] * 6
+    workers = {trial.user_attrs["worker"] for trial in study.trials if trial.params}
+    assert len(workers) == 2
+    assert f"{socket.gethostname()}:{os.getpid()}" not in workers
+    assert len({trial.params["learning_rate"] for trial in study.trials if trial.params}) == 6
+    assert len(read_csv(Path("search", "trials.csv"))) == 6
+
+
+def test_the_best_is_checked_with_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    main(
+        [
+            *("--env", "Pendulum-v1", "--mode", "online", "--eval-episodes", "1", "--eval-freq", "0", "--device", "cpu"),
+            *("--n-trials", "1", "--n-checks", "1", "--output", "search", "--seed", "3"),
+            *("-params", *(f"{key}:{value}" for key, value in PARAMS.items())),
+        ]
+    )
+    rows = read_csv(Path("search", "checks.csv"))
+    assert [(row["settings"], row["seed"]) for row in rows] == [("default", "1003"), ("best", "1003")]
+    assert rows[0]["mean_return"] != rows[1]["mean_return"]
+    output = capsys.readouterr().out
+    assert "best of 1 trials: number 0" in output
+    assert "| default  | 1 " in output
+
+
+def test_what_is_not_finite_is_pruned_and_the_study_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    params = {**PARAMS, "return_weight": 1e39}
+    with pytest.raises(RuntimeError, match="no trial of the study tune was completed"):
+        tune(make_options(n_trials=3, train={"params": params}))
+    study = open_study("tune", "search/study.log", 0, 0)
+    assert [trial.state for trial in study.trials] == [TrialState.PRUNED] * 3
+    assert "the loss is not finite" in study.trials[0].user_attrs["reason"]
+    assert "trial 2 of 3: the loss is not finite" in capsys.readouterr().out
+    assert not Path("search", "best.yml").exists()
+    # With settings that can be learnt, the same study goes on
+    study = tune(make_options(n_trials=4))
+    assert [trial.state for trial in study.trials] == [TrialState.PRUNED] * 3 + [TrialState.COMPLETE]
+    assert read_csv(Path("search", "trials.csv"))[0]["reason"].startswith("the loss is not finite")
+
+
+class FakeRun:
+    """A run of which nothing is known but its evaluations."""
+
+    task = Task("a", "a-v0", 1, 0.0, 100.0)
+
+    def __init__(self) -> None:
+        self.points: list[CurvePoint] = []
+
+    def evaluate(self, score: float) -> None:
+        self.points.append(CurvePoint("offline", 1, 1, 0.0, 1, score, score, score, score))
+
+
+def test_a_trial_that_falls_behind_is_pruned() -> None:
+    study = open_study("tune", "study.log", 0, 0)
+    for _ in range(study_module.N_STARTUP_TRIALS):
+        study.add_trial(create_trial(value=50.0, intermediate_values={1: 50.0, 2: 50.0, 3: 50.0}))
+    run = FakeRun()
+    callback = PruningCallback(study.ask(), run)  # type: ignore[arg-type]
+    run.evaluate(10.0)
+    assert callback._on_step()  # a first evaluation prunes nothing
+    run.evaluate(60.0)
+    assert callback._on_step() and callback._on_step()
+    assert study.trials[-1].intermediate_values == {1: 10.0, 2: 60.0}
+
+    run, behind = FakeRun(), study.ask()
+    callback = PruningCallback(behind, run)  # type: ignore[arg-type]
+    run.evaluate(10.0)
+    callback._on_step()
+    run.evaluate(20.0)
+    with pytest.raises(optuna.TrialPruned, match="fell behind at evaluation 2"):
+        callback._on_step()
+    run.evaluate(np.nan)
+    with pytest.raises(optuna.TrialPruned, match="evaluation 3 is nan"):
+        callback._on_step()
+
+
+def test_evaluations_reach_the_study() -> None:
+    study = tune(make_options(n_trials=1, train={"eval_freq": 60}))
+    points = read_csv(Path("search", "trials", "0", "evaluations.csv"))
+    reported = study.trials[0].intermediate_values
+    assert list(reported) == [1, 2]
+    assert list(reported.values()) == [float(point["mean"]) for point in points[:2]]
+    assert study.trials[0].value == float(points[-1]["mean"])
+
+
+def test_trials_of_a_killed_process_are_given_up() -> None:
+    program = (
+        "import os, signal\n"
+        "from benchmarks.study import open_study, this_worker\n"
+        "trial = open_study('tune', 'study.log', 0, 0).ask()\n"
+        "trial.set_user_attr('worker', this_worker())\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    study = open_study("tune", "study.log", 0, 0)
+    mine, elsewhere = study.ask(), study.ask()
+    mine.set_user_attr("worker", study_module.this_worker())
+    elsewhere.set_user_attr("worker", "another-machine:1")
+    assert counted_trials(study) == 3
+    assert counted_trials(study, before=2) == 2
+    assert release_trials(study) == [0]
+    assert release_trials(study) == []
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING]
+    assert counted_trials(study) == 2
+
+
+def test_no_more_trials_are_run_than_asked_for() -> None:
+    study = tune(make_options(n_trials=1))
+    study.optimize(study_objective(n_trials=1), n_trials=5, catch=(Exception,))  # as another process that came late
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert len(read_csv(Path("search", "trials.csv"))) == 1
+
+
+def study_objective(n_trials: int) -> Callable[[Any], float]:
+    from benchmarks.tune import Objective
+
+    return Objective(make_options(n_trials=n_trials))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_a_study_behind_a_proxy() -> None:
+    pytest.importorskip("grpc")
+    address = f"127.0.0.1:{free_port()}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.tune", "--serve", address, "--storage", "sqlite:///study.db"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", int(address.split(":")[1])), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline and server.poll() is None
+                time.sleep(0.1)
+        study = tune(make_options(n_trials=2, storage=f"grpc://{address}"))
+        assert len(study.trials) == 2
+    finally:
+        server.terminate()
+        server.wait()
+    kept = optuna.load_study(study_name="tune", storage="sqlite:///study.db")
+    assert [trial.params for trial in kept.trials] == [trial.params for trial in study.trials]
+
+
+def test_what_no_phase_depends_on_is_not_suggested() -> None:
+    names = {}
+    for mode in ("offline", "online", "offline-to-online"):
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+        overrides = suggest_params(trial, mode)
+        params = load_hyperparams(["maze2d-umaze"], overrides)
+        assert params["learning_rate"] == f"lin_{trial.params['learning_rate']}"
+        assert params["policy_kwargs"]["n_averaged"] == 2 ** trial.params["n_averaged_pow"]
+        names[mode] = set(trial.params)
+        if mode == "online":  # nothing hides what is suggested
+            assert set(params["online"]) == {"best_ratio", "best_fraction", "best_by", "policy_kwargs"}
+        if mode == "offline-to-online":
+            assert params["online"]["best_by"] == trial.params["best_by"]
+            assert params["online"]["policy_kwargs"] == {"n_averaged": 64, "explore_ratio": trial.params["explore_ratio"]}
+    online = {"best_ratio", "best_fraction", "best_by", "explore_ratio"}
+    assert names["offline-to-online"] - names["online"] == {"offline_best_ratio"}
+    assert names["offline-to-online"] - names["offline"] == online
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--n-trials", "0"], "n_trials must be at least 1, got 0"),
+        (["--algo", "bc"], "the search space is that of gac, not of bc"),
+        (["--storage", "study.txt"], "a storage is a journal file ending in .log"),
+        (["--storage", "grpc://"], "expected host:port"),
+        (["--mode", "offline"], "cannot be trained offline"),
+        (["--serve", "localhost:1", "--storage", "study.log"], "the proxy serves a database"),
+        (["-params", "foo:1"], "unknown hyper-parameters foo"),
+    ],
+)
+def test_wrong_commands_are_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--env", "Pendulum-v1", "--mode", "online", *arguments])
+    assert exit_info.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_storage_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc")
+    monkeypatch.setattr(study_module, "PROXY_SECONDS", 0.2)
+    with pytest.raises(ConnectionError, match="start one with --serve"):
+        open_storage(f"grpc://127.0.0.1:{free_port()}")
+    with pytest.raises(ValueError, match="the proxy serves a database"):
+        serve("study.log", "localhost:1")
+
+
+def test_scores_where_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "pendulum", Task("pendulum", "Pendulum-v1", 20, -400.0, 0.0))
+    study = tune(make_options(n_trials=1, train={"env": "pendulum"}))
+    (result,) = read_csv(Path("search", "trials", "0", "results.csv"))
+    assert study.trials[0].value == float(result["score"]) != float(result["mean_return"])
+    assert Run(replace(TRAIN, env="pendulum")).task.horizon == 20
