@@ -20,6 +20,7 @@ from torch import nn
 
 from sb3_gac.inference import exploit_plan, explore_plan
 from sb3_gac.networks import (
+    Clock,
     FilmDecoder,
     ObservationStandardizer,
     PlanEncoder,
@@ -150,11 +151,12 @@ class PlanActor(BasePolicy):
 
         self.features_extractor = self.make_features_extractor()
         self.standardizer = ObservationStandardizer(observation_space, normalize_images)
+        self.clock = Clock(clock_scale) if clock_scale > 0 else None
         features_dim = self.features_extractor.features_dim
         actor_arch, critic_arch = get_actor_critic_arch(net_arch)
         self.model = TrajectoryModel(
             PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
-            FilmDecoder(features_dim + (clock_scale > 0), plan_dim, action_space, actor_arch, activation_fn),
+            FilmDecoder(features_dim + (self.clock is not None), plan_dim, action_space, actor_arch, activation_fn),
             ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
         )
         self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
@@ -204,7 +206,7 @@ class PlanActor(BasePolicy):
 
     def set_statistics(self, batch: TrajectoryBatch) -> None:
         """
-        Standardise observations and returns by those of a sample.
+        Standardise observations, the clock and returns by those of a sample.
 
         :param batch: Sampled trajectories.
         """
@@ -213,6 +215,8 @@ class PlanActor(BasePolicy):
         else:
             flat = batch.observations.flatten(0, 1)
         self.standardizer.set_statistics(flat, batch.first_observations)
+        if self.clock is not None:
+            self.clock.set_statistics(batch.ages)
         std = batch.returns.std(correction=0).item()
         self.model.return_predictor.set_statistics(batch.returns.mean().item(), max(std, MIN_RETURN_STD))
 
@@ -270,10 +274,9 @@ class PlanActor(BasePolicy):
         :param ages: Number of actions taken with each plan before, of shape ``(batch_size,)``.
         """
         features = self.extract_features(obs)
-        if self.clock_scale == 0:
+        if self.clock is None:
             return features
-        clock = ages / (ages + self.clock_scale)
-        return th.cat((features, clock.unsqueeze(-1).to(features.dtype)), dim=-1)
+        return th.cat((features, self.clock(ages).unsqueeze(-1).to(features.dtype)), dim=-1)
 
     def forward(self, obs: TensorObs, plans: th.Tensor, ages: th.Tensor, deterministic: bool = False) -> th.Tensor:
         """

@@ -70,20 +70,29 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
 
 def check_supported(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
     """
-    Refuse spaces that cannot be learnt from: nested or exotic ones, and Box actions without finite bounds.
+    Refuse spaces that cannot be learnt from: nested or exotic ones, and Box actions that are no reals between finite bounds.
 
     :param observation_space: Observation space of the env.
     :param action_space: Action space of the env.
     :raises ValueError: naming the space.
     """
-    parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
+    parts = list(observation_space.spaces.values()) if isinstance(observation_space, spaces.Dict) else [observation_space]
+    if not parts:
+        raise ValueError(f"the space {observation_space} is empty")
     for space in [*parts, action_space]:
         if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
             raise ValueError(f"the space {space} is not supported")
-    if isinstance(action_space, spaces.Box) and not (
-        np.isfinite([action_space.low, action_space.high]).all() and (action_space.low < action_space.high).all()
-    ):
-        raise ValueError(f"the action space {action_space} must have finite bounds, the lower below the upper")
+        if np.any(getattr(space, "start", 0)):
+            raise ValueError(f"the space {space} is not supported: its values must start at 0")
+        if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim > 1:
+            raise ValueError(f"the space {space} is not supported: its values must be a vector")
+    if any(part.shape == () and isinstance(part, spaces.Box) for part in parts):
+        raise ValueError(f"the space {observation_space} is not supported: observations must have a dimension")
+    if isinstance(action_space, spaces.Box):
+        if not np.issubdtype(action_space.dtype, np.floating):
+            raise ValueError(f"the space {action_space} is not supported: Box actions must be floats")
+        if not (np.isfinite([action_space.low, action_space.high]).all() and (action_space.low < action_space.high).all()):
+            raise ValueError(f"the action space {action_space} must have finite bounds, the lower below the upper")
 
 
 def check_spaces(
@@ -163,9 +172,9 @@ def _check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
         raise ValueError(f"{name} of shape {shape} and dtype {array.dtype} do not fit the space {space}")
 
     if isinstance(space, spaces.Discrete):
-        _check_range(name, array, space.start, space.start + space.n - 1)
+        _check_range(name, array, 0, space.n - 1)
     elif isinstance(space, spaces.MultiDiscrete):
-        _check_range(name, array, space.start, space.start + space.nvec - 1)
+        _check_range(name, array, 0, space.nvec - 1)
     elif isinstance(space, spaces.MultiBinary):
         _check_range(name, array, 0, 1)
 

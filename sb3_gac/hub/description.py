@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import weakref
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ _KEYS = {
 }
 
 
+# Of models that were loaded without an environment that could take them
+loaded_normalizations: "weakref.WeakKeyDictionary[GAC, dict[str, Any]]" = weakref.WeakKeyDictionary()
+
+
 def is_safe(folder: Path) -> bool:
     """
     Whether a folder holds a model saved by :func:`save_safe`.
@@ -82,6 +87,9 @@ def describe(model: GAC, env: GymEnv | None = None) -> dict[str, Any]:
             value = (value.frequency, value.unit.value)
         arguments[name] = to_plain(value, name)
     normalizer = find_normalizer(model, env)
+    normalization = None if normalizer is None else normalizer_to_plain(normalizer)
+    if model.env is None and normalization is None:
+        normalization = loaded_normalizations.get(model)
     groups = [
         {k: v for k, v in group.items() if k != "params"} for group in model.policy.optimizer.state_dict()["param_groups"]
     ]
@@ -98,7 +106,7 @@ def describe(model: GAC, env: GymEnv | None = None) -> dict[str, Any]:
         "progress": {name: to_plain(getattr(model, name), name) for name in PROGRESS},
         "target_return": to_plain(asdict(model.target_return), "target_return"),
         "optimizer": to_plain(groups, "policy_kwargs['optimizer_kwargs']"),
-        "normalization": None if normalizer is None else normalizer_to_plain(normalizer),
+        "normalization": normalization,
     }
 
 

@@ -127,21 +127,19 @@ def from_plain(data: Any, name: str, depth: int = 0) -> Any:
     if not tags:
         return {key: from_plain(item, f"{name}[{key!r}]", depth + 1) for key, item in data.items()}
     content = data[tags[0]]
+    if tags == ["$array"]:
+        return array_from_plain(data, name)
+    if tags == ["$object"]:
+        return _object_from_plain(data, name, depth)
+    tags = list(data)  # the others have nothing beside them
     if tags == ["$float"] and content in ("inf", "-inf", "nan"):
         return float(content)
     if tags == ["$tuple"] and isinstance(content, list):
         return tuple(from_plain(content, name, depth + 1))
     if tags == ["$dtype"] and isinstance(content, str):
         return _dtype(content, name)
-    if tags == ["$array"]:
-        return array_from_plain(data, name)
     if tags == ["$class"]:
         return class_of_name(content, name)
-    if tags == ["$object"] and isinstance(content, str) and content in _OBJECTS:
-        cls, attributes = _OBJECTS[content]
-        arguments = {key: from_plain(item, f"{name}.{key}", depth + 1) for key, item in data.items() if key != "$object"}
-        if arguments.keys() == attributes.keys():
-            return cls(**arguments)
     raise ValueError(f"{name} is {str(data)[:200]}, which this version of sb3_gac cannot read")
 
 
@@ -175,6 +173,8 @@ def array_from_plain(data: Any, name: str) -> np.ndarray:
     items, shape = data["$array"], data["shape"]
     if not isinstance(items, list) or not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"{name} is not an array as it should be written")
+    if not all(isinstance(item, bool | int | float | str) for item in items):
+        raise ValueError(f"{name} is an array of other things than numbers")
     size = math.prod(shape)
     if size > MAX_ELEMENTS:
         raise ValueError(f"{name} of shape {shape} is too large: more than {MAX_ELEMENTS:,} numbers")
@@ -249,6 +249,14 @@ def _object_to_plain(value: Any, name: str) -> dict[str, Any]:
             "ConstantSchedule of stable_baselines3.common.utils"
         )
     _refuse(value, name)
+
+
+def _object_from_plain(data: dict[str, Any], name: str, depth: int) -> Any:
+    tag = data["$object"]
+    if not isinstance(tag, str) or tag not in _OBJECTS or data.keys() != {"$object", *_OBJECTS[tag][1]}:
+        raise ValueError(f"{name} is {str(data)[:200]}, which this version of sb3_gac cannot read")
+    cls, attributes = _OBJECTS[tag]
+    return cls(**{key: from_plain(data[key], f"{name}.{key}", depth + 1) for key in attributes})
 
 
 def _refuse(value: Any, name: str) -> NoReturn:

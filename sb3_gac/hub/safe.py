@@ -28,6 +28,7 @@ from sb3_gac.hub.description import (
     argument_names,
     describe,
     is_safe,
+    loaded_normalizations,
     read_description,
 )
 from sb3_gac.hub.normalization import normalize_env
@@ -109,6 +110,7 @@ def load_safe(
     if env is not None:
         model.set_env(env)
     elif description["normalization"] is not None:
+        loaded_normalizations[model] = description["normalization"]
         warnings.warn(
             "the model saw observations normalised by VecNormalize: load it with env=..., and give predict() the "
             "observations of model.get_env()",

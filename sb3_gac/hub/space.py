@@ -63,7 +63,7 @@ def space_from_plain(data: Any, name: str, depth: int = 0) -> spaces.Space[Any]:
         raise ValueError(f"{name} is no space that this version of sb3_gac can read: {str(data)[:200]}")
     try:
         return _make_space(kind, data, name, depth)
-    except (TypeError, AssertionError, AttributeError) as error:
+    except (TypeError, ValueError, AssertionError, AttributeError) as error:
         raise ValueError(f"{name} is no {kind} space: {error}") from error
 
 

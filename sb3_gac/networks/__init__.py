@@ -1,5 +1,6 @@
 """The generative model p(z | o_1) p(τ | z) p(y | z, o_1) and the encoder of its posterior."""
 
+from sb3_gac.networks.clock import Clock
 from sb3_gac.networks.decoder import FilmDecoder, PlanDecoder
 from sb3_gac.networks.encoder import PlanEncoder
 from sb3_gac.networks.prior import PlanPrior
@@ -8,6 +9,7 @@ from sb3_gac.networks.standardizer import ObservationStandardizer
 from sb3_gac.networks.trajectory_model import TrajectoryModel
 
 __all__ = [
+    "Clock",
     "FilmDecoder",
     "ObservationStandardizer",
     "PlanDecoder",

@@ -1,0 +1,370 @@
+"""Models pushed to a Hub on this machine and pulled from it."""
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+import zipfile
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import yaml
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from sb3_gac import GAC, load_from_hub, push_to_hub
+from sb3_gac.hub import HubError
+from tests.hub.local_hub import TOKEN, LocalHub
+
+REPO = "tester/gac"
+QUICK = dict(token=TOKEN, n_eval_episodes=2, video_steps=0)
+OBSERVATIONS = np.random.default_rng(0).uniform(-1, 1, size=(4, 3)).astype(np.float32)
+
+
+def act(model) -> np.ndarray:
+    return model.predict(OBSERVATIONS, deterministic=True)[0]
+
+
+def push(model, hub, env, **kwargs) -> str:
+    return push_to_hub(model, REPO, env, endpoint=hub.url, **(QUICK | kwargs))
+
+
+def pull(hub, **kwargs) -> GAC:
+    return load_from_hub(REPO, endpoint=hub.url, device="cpu", **kwargs)
+
+
+@pytest.fixture(scope="module")
+def pendulum() -> GAC:
+    env = gym.make("Pendulum-v1", max_episode_steps=30)
+    options = dict(policy_kwargs=dict(net_arch=[16], n_candidates=8), train_freq=(1, "episode"), seed=0, device="cpu")
+    return GAC("MlpLatentPolicy", env, learning_starts=0, **options).learn(90)
+
+
+@pytest.fixture
+def env() -> gym.Env:
+    return gym.make("Pendulum-v1", max_episode_steps=30)
+
+
+def metadata(hub: LocalHub, revision: str = "main") -> dict:
+    return yaml.safe_load(hub.repos[REPO].files(revision)["README.md"].decode().split("---\n")[1])
+
+
+def test_bit_for_bit(hub, pendulum, env):
+    address = push(pendulum, hub, env)
+    files = hub.repos[REPO].files()
+    expected = {".gitattributes", "README.md", "gac-Pendulum-v1.zip", "gac.json", "learning_curve.png", "model.safetensors"}
+    assert set(files) == expected
+    assert address == f"{hub.url}/{REPO}/commit/{hub.repos[REPO].branches['main']}"
+    loaded = pull(hub, env=env)
+    np.testing.assert_array_equal(act(loaded), act(pendulum))
+    assert loaded.num_timesteps == 90
+    # Nothing of it but the two files was asked for
+    fetched = {request.rpartition("/")[2] for request in hub.requests if request.startswith("GET") and "/resolve/" in request}
+    assert fetched == {"gac.json", "model.safetensors"}
+
+
+def test_one_commit(hub, pendulum, env):
+    push(pendulum, hub, env)
+    assert hub.repos[REPO].messages[1:] == [re.match(r"GAC on Pendulum-v1, mean return .*", hub.repos[REPO].messages[1])[0]]
+    # The same again changes nothing but the archive, whose dates are new; other files of the repository stay
+    hub.repos[REPO].files()["notes.txt"] = b"mine"
+    hub.repos[REPO].files()["replay.mp4"] = b"of another model"
+    push(pendulum, hub, env, commit_message="again")
+    assert hub.repos[REPO].messages[2:] == ["again"]
+    files = hub.repos[REPO].files()
+    assert files["notes.txt"] == b"mine"
+    assert "replay.mp4" not in files
+
+
+def test_the_numbers_of_the_card(hub, pendulum, env):
+    push(
+        pendulum,
+        hub,
+        env,
+        seed=5,
+        n_eval_episodes=3,
+        reference_returns=(-400.0, 0.0),
+        license="mit",
+        dataset="/home/me/d.hdf5",
+    )
+    card = hub.repos[REPO].files()["README.md"].decode()
+    data = metadata(hub)
+    assert (data["library_name"], data["pipeline_tag"], data["license"]) == (
+        "stable-baselines3",
+        "reinforcement-learning",
+        "mit",
+    )
+    assert {"Pendulum-v1", "offline-reinforcement-learning"} <= set(data["tags"])
+    (result,) = data["model-index"][0]["results"]
+    numbers = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert all(isinstance(value, int | float) for value in numbers.values())
+
+    # As if played by hand
+    total = []
+    env.reset(seed=5)
+    for _ in range(3):
+        observation, state, done, total = env.reset(seed=None if total else 5)[0], None, False, [*total, 0.0]
+        while not done:
+            action, state = pendulum.predict(observation[None], state, deterministic=True)
+            observation, reward, terminated, truncated, _ = env.step(action[0])
+            total[-1] += float(reward)
+            done = terminated or truncated
+    assert numbers["mean_reward"] == pytest.approx(np.mean(total), abs=1e-5)
+    assert numbers["std_reward"] == pytest.approx(np.std(total), abs=1e-5)
+    assert numbers["normalized_score"] == pytest.approx(100 * (np.mean(total) + 400) / 400)
+    assert (numbers["n_eval_episodes"], numbers["seed"]) == (3, 5)
+    assert "`d.hdf5`" in card and "/home/me" not in card
+    assert "![Learning curve](learning_curve.png)" in card
+    assert "no film of an episode: none was asked for" in card
+
+
+def test_the_snippet_runs_in_a_process_that_knows_nothing(hub, pendulum, env, tmp_path):
+    push(pendulum, hub, env)
+    (snippet,) = re.findall(r"```python\n(.*?)```", hub.repos[REPO].files()["README.md"].decode(), flags=re.DOTALL)
+    program = snippet + (
+        "import numpy as np\n"
+        "observations = np.random.default_rng(0).uniform(-1, 1, size=(4, 3)).astype(np.float32)\n"
+        "print(model.predict(observations, deterministic=True)[0].tobytes().hex())\n"
+    )
+    # As pickles would need it: nothing of this process, no folder of the project but the package
+    environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {json.dumps(sys.path[0] or '.')})\n{program}"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment | _package(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    evaluation, actions = done.stdout.strip().splitlines()[-2:]
+    assert float(evaluation.strip("()").split(",")[0].removeprefix("np.float64(").rstrip(")")) < 0
+    assert actions == act(pendulum).tobytes().hex()
+
+
+def _package(tmp_path) -> dict[str, str]:
+    """A path with the package alone, as if it were installed."""
+    import sb3_gac
+
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sb3_gac").symlink_to(next(iter(sb3_gac.__path__)))
+    return {"PYTHONPATH": str(tmp_path / "site")}
+
+
+def test_a_branch_of_a_private_repository(hub, pendulum, env):
+    push(pendulum, hub, env, private=True, revision="v2/beta")
+    repo = hub.repos[REPO]
+    assert repo.private
+    assert set(repo.files("main")) == {".gitattributes"}
+    assert "revision='v2/beta')" in repo.files("v2/beta")["README.md"].decode()
+    np.testing.assert_array_equal(act(pull(hub, revision="v2/beta", token=TOKEN)), act(pendulum))
+    commit = repo.branches["v2/beta"]
+    np.testing.assert_array_equal(act(pull(hub, revision=commit, token=TOKEN)), act(pendulum))
+    with pytest.raises(HubError, match="HF_TOKEN to a token that may read|private one needs a token"):
+        pull(hub)
+    with pytest.raises(HubError, match="Check the name of the repository and the revision"):
+        pull(hub, revision="v3", token=TOKEN)
+    with pytest.raises(HubError, match="holds no model that loads without trust"):
+        pull(hub, token=TOKEN)
+
+
+def test_private_means_private(hub, pendulum, env):
+    push(pendulum, hub, env)
+    commits = dict(hub.repos[REPO].commits)
+    with pytest.raises(HubError, match="exists and is public: nothing was pushed"):
+        push(pendulum, hub, env, private=True)
+    assert hub.repos[REPO].commits == commits
+
+
+def test_normalised_observations(hub, env):
+    def make():
+        return DummyVecEnv([lambda: gym.make("Pendulum-v1", max_episode_steps=30)])
+
+    normalized = VecNormalize(make())
+    model = GAC("MlpLatentPolicy", normalized, learning_starts=0, policy_kwargs=dict(net_arch=[16]), device="cpu").learn(60)
+    count = normalized.obs_rms.count
+    push(model, hub, normalized)
+    # The evaluation has changed no statistics, and given raw returns
+    assert (normalized.obs_rms.count, normalized.training, normalized.norm_reward) == (count, True, True)
+    assert metadata(hub)["model-index"][0]["results"][0]["metrics"][0]["value"] < -20
+    for trust in (False, True):
+        loaded = pull(hub, env=env, trust_pickle=trust)
+        observations = np.ones((1, 3), dtype=np.float32)
+        frozen = loaded.get_vec_normalize_env()
+        np.testing.assert_array_equal(frozen.normalize_obs(observations), normalized.normalize_obs(observations))
+        assert not frozen.training and not frozen.norm_reward
+    assert "vec_normalize.pkl" in hub.repos[REPO].files()
+    # The model goes on learning where it was
+    assert model.learn(30, reset_num_timesteps=False).num_timesteps == 90
+
+
+class Bomb:
+    """Leaves a file wherever it is loaded."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (eval, (f"open({str(self.path)!r}, 'w').close()",))
+
+
+class TestPickles:
+    @pytest.fixture
+    def mark(self, hub, pendulum, env, tmp_path):
+        """Where the bomb in the archive, and in every other pickle that the repository may hold, leaves its mark."""
+        push(pendulum, hub, env)
+        mark = tmp_path / "exploded"
+        files = hub.repos[REPO].files()
+        (tmp_path / "archive.zip").write_bytes(files["gac-Pendulum-v1.zip"])
+        import base64
+
+        with zipfile.ZipFile(tmp_path / "archive.zip") as archive, zipfile.ZipFile(tmp_path / "bomb.zip", "w") as bomb:
+            for name in archive.namelist():
+                content = archive.read(name)
+                if name == "data":
+                    data = json.loads(content)
+                    serialized = base64.b64encode(pickle.dumps(Bomb(mark))).decode()
+                    data["policy_class"] = {":type:": "bomb", ":serialized:": serialized}
+                    content = json.dumps(data).encode()
+                bomb.writestr(name, content)
+        files["gac-Pendulum-v1.zip"] = (tmp_path / "bomb.zip").read_bytes()
+        for name in ("vec_normalize.pkl", "gac.pkl", "policy.pth", "optimizer.pt", "config.pickle"):
+            files[name] = pickle.dumps(Bomb(mark))
+        return mark
+
+    def test_they_are_not_loaded(self, hub, pendulum, env, mark):
+        np.testing.assert_array_equal(act(pull(hub, env=env)), act(pendulum))
+        assert not mark.exists()
+
+    def test_the_bomb_is_one(self, hub, mark):
+        with pytest.raises(Exception):  # noqa: B017  # SB3 has no class of the policy then
+            pull(hub, trust_pickle=True)
+        assert mark.exists()
+
+    def test_nor_in_the_place_of_the_weights(self, hub, env, mark):
+        files = hub.repos[REPO].files()
+        files["model.safetensors"] = pickle.dumps(Bomb(mark))
+        with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+            pull(hub, env=env)
+        # Not even with the right digest
+        description = json.loads(files["gac.json"])
+        import hashlib
+
+        description["weights"]["sha256"] = hashlib.sha256(files["model.safetensors"]).hexdigest()
+        files["gac.json"] = json.dumps(description).encode()
+        with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+            pull(hub, env=env, cache_dir=mark.parent / "another cache")
+        assert not mark.exists()
+
+    def test_there_is_nothing_else(self, hub, mark):
+        del hub.repos[REPO].files()["gac.json"]
+        with pytest.raises(HubError, match=r"the pickle gac-Pendulum-v1\.zip, which trust_pickle=True loads if you trust"):
+            pull(hub)
+        assert not mark.exists()
+
+
+def test_the_archive_is_loaded_with_trust(hub, pendulum, env):
+    push(pendulum, hub, env)
+    files = hub.repos[REPO].files()
+    del files["gac.json"], files["model.safetensors"]
+    np.testing.assert_array_equal(act(pull(hub, env=env, trust_pickle=True)), act(pendulum))
+    files["other.zip"] = files["gac-Pendulum-v1.zip"]
+    with pytest.raises(HubError, match=r"give filename=.*other\.zip"):
+        pull(hub, trust_pickle=True, cache_dir="elsewhere")
+    with pytest.raises(ValueError, match="needs trust_pickle=True"):
+        pull(hub, filename="other.zip")
+
+
+@pytest.mark.usefixtures("impatient")
+class TestFailures:
+    @pytest.mark.parametrize("status", [503, 0])
+    @pytest.mark.parametrize("part", ["whoami", "repos/create", "tree/main", "validate-yaml", "/commit/main"])
+    def test_are_tried_again(self, hub, pendulum, env, part, status):
+        hub.fail(part, status, times=2)
+        push(pendulum, hub, env)
+        assert sum(part in request for request in hub.requests) == 3
+        assert len(hub.repos[REPO].messages) == 2
+        np.testing.assert_array_equal(act(pull(hub)), act(pendulum))
+
+    def test_also_while_loading(self, hub, pendulum, env):
+        push(pendulum, hub, env)
+        hub.fail("GET /api/models/tester/gac", 502, times=2)
+        hub.fail("resolve", 503, times=2)
+        np.testing.assert_array_equal(act(pull(hub)), act(pendulum))
+
+    def test_an_answer_that_was_lost(self, hub, pendulum, env):
+        """The commit was made, but the client does not know: it makes no second one."""
+        push(pendulum, hub, env)
+        hub.repos[REPO].files()["replay.mp4"] = b"stale"
+        hub.lose_answers = 1
+        push(pendulum, hub, env, n_eval_episodes=3)
+        assert len(hub.repos[REPO].messages) == 3
+        assert "replay.mp4" not in hub.repos[REPO].files()
+
+    @pytest.mark.parametrize("part", ["/commit/", "lfs-objects", "preupload", "validate-yaml"])
+    @pytest.mark.parametrize("status", [403])
+    def test_for_good_change_nothing(self, hub, pendulum, env, part, status):
+        push(pendulum, hub, env)
+        before = dict(hub.repos[REPO].files())
+        hub.fail(part, status)
+        with pytest.raises(HubError, match=r"no file of it has changed: .*hf auth login.*save_safe\(model, path\)"):
+            push(pendulum, hub, env, n_eval_episodes=3)
+        assert hub.repos[REPO].files() == before
+        assert len(hub.repos[REPO].messages) == 2
+
+    def test_of_a_server_that_stays_down(self, hub, pendulum, env):
+        push(pendulum, hub, env)
+        before = dict(hub.repos[REPO].files())
+        hub.fail("POST /api/models/tester/gac/commit", 500)
+        with pytest.raises(HubError, match=r"no file of it has changed: .*try again later; sb3_gac\.save_safe"):
+            push(pendulum, hub, env, n_eval_episodes=3)
+        assert hub.repos[REPO].files() == before
+        assert sum("/commit/" in request for request in hub.requests) == 1 + 5
+
+    def test_of_the_network(self, pendulum, env):
+        with LocalHub() as hub:
+            address = hub.url
+        with pytest.raises(HubError, match="The network or the Hub fails: try again later"):
+            push_to_hub(pendulum, REPO, env, endpoint=address, **QUICK)
+        with pytest.raises(HubError, match="The network or the Hub fails: try again later"):
+            load_from_hub(REPO, endpoint=address)
+
+    def test_what_was_downloaded_is_loaded_without_a_network(self, hub, pendulum, env):
+        push(pendulum, hub, env)
+        pull(hub)
+        hub.fail("", 503)
+        with pytest.warns(UserWarning, match="loaded as it was downloaded last"):
+            np.testing.assert_array_equal(act(pull(hub)), act(pendulum))
+
+    def test_a_wrong_token_is_said_before_the_evaluation(self, hub, pendulum, env):
+        with pytest.raises(HubError, match="hf auth login"):
+            push(pendulum, hub, env, token="hf_wrong", n_eval_episodes=10**6)
+        assert hub.repos == {}
+
+
+class TestArguments:
+    """What is wrong is said before anything is done."""
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (dict(repo_id="no name"), "no name"),
+            (dict(repo_id="name"), "must be 'user/name'"),
+            (dict(n_eval_episodes=0), "n_eval_episodes must be at least 1, got 0"),
+            (dict(learning_curve="nowhere"), "learning_curve must be"),
+            (dict(reference_returns=(3.0, 1.0)), "reference_returns must be two numbers"),
+        ],
+    )
+    def test_wrong_ones(self, hub, pendulum, env, changes, message):
+        options = dict(repo_id=REPO, env=env, endpoint=hub.url) | QUICK | changes
+        with pytest.raises(ValueError, match=message):
+            push_to_hub(pendulum, **options)
+        assert hub.requests == []
+
+    def test_what_json_cannot_hold(self, hub, env):
+        model = GAC("MlpLatentPolicy", env, learning_rate=lambda progress: 1e-3, policy_kwargs=dict(net_arch=[8]))
+        with pytest.raises(ValueError, match="learning_rate is the function"):
+            push(model, hub, env)
+        assert hub.requests == []
+
+    def test_an_unknown_environment(self, hub, pendulum):
+        with pytest.raises(gym.error.Error, match="Nowhere"):
+            push(pendulum, hub, "Nowhere-v0")
+        assert hub.requests == []

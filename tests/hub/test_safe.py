@@ -1,0 +1,318 @@
+"""A model without pickles: all of it comes back, and whatever is wrong with its files is said."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from sb3_gac import GAC, load_safe, save_safe
+from sb3_gac.hub import allow_class
+from sb3_gac.policies import LatentPlanPolicy
+
+IMAGE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+MIXED = spaces.Dict(
+    {"b": spaces.Box(-1, 1, (2,)), "a": spaces.Discrete(3), "image": IMAGE, "c": spaces.MultiBinary(2)},
+)
+
+
+class Wide(FlattenExtractor):
+    """A features extractor of the user's own."""
+
+
+class Planner(LatentPlanPolicy):
+    """A policy of the user's own."""
+
+
+def vec(env_class, n_envs=2, **kwargs) -> DummyVecEnv:
+    return DummyVecEnv([lambda: env_class(**kwargs) for _ in range(n_envs)])
+
+
+def act(model, env) -> np.ndarray:
+    """Actions of some steps in an environment that is reset with a seed."""
+    env.seed(3)
+    observations, state, actions = env.reset(), None, []
+    for _ in range(4):
+        action, state = model.predict(observations, state, deterministic=True)
+        observations = env.step(action)[0]
+        actions.append(action)
+    return np.array(actions)
+
+
+@pytest.fixture
+def model(small_gac, diary_env) -> GAC:
+    return small_gac(diary_env()).learn(23)
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    return save_safe(model, tmp_path / "model")
+
+
+def change(saved, **changes) -> None:
+    data = json.loads((saved / "gac.json").read_text())
+    (saved / "gac.json").write_text(json.dumps(data | changes))
+
+
+def test_nothing_but_data(saved):
+    assert sorted(path.name for path in saved.iterdir()) == ["gac.json", "model.safetensors"]
+    data = json.loads((saved / "gac.json").read_text())
+    assert (data["format"], data["schema_version"]) == ("sb3_gac", 1)
+    # An archive or a pickle would begin otherwise: this is the length of the JSON header
+    assert int.from_bytes((saved / "model.safetensors").read_bytes()[:8], "little") < 100_000
+    assert str(saved.parent) not in (saved / "gac.json").read_text()
+
+
+def test_all_that_the_archive_brings_back(model, saved, diary_env, tmp_path):
+    """Every attribute of plain data is the same, also those that are added in the future."""
+    model.save(tmp_path / "archive")
+    safe, archive = load_safe(saved, diary_env(), device="cpu"), GAC.load(tmp_path / "archive", diary_env(), device="cpu")
+    plain = bool | int | float | str | list | dict | tuple | type | None
+    names = {name for name, value in vars(archive).items() if isinstance(value, plain)} - {"start_time"}
+    assert len(names) > 40
+    assert {name: vars(safe)[name] for name in names} == {name: vars(archive)[name] for name in names}
+    assert safe.target_return == archive.target_return
+    np.testing.assert_array_equal(act(safe, safe.get_env()), act(model, safe.get_env()))
+
+
+@pytest.mark.parametrize(
+    ("policy", "observation_space", "action_space"),
+    [
+        ("MlpLatentPolicy", spaces.Discrete(4), spaces.Discrete(3)),
+        ("MlpLatentPolicy", spaces.MultiDiscrete([2, 3]), spaces.MultiDiscrete([3, 2])),
+        ("MlpLatentPolicy", spaces.Box(-np.inf, np.inf, (3,)), spaces.MultiBinary(3)),
+        ("CnnLatentPolicy", IMAGE, spaces.Box(-1, 1, (2,))),
+        ("MultiInputLatentPolicy", MIXED, spaces.Box(np.array([-1, 0]), np.array([2, 5]), dtype=np.float32)),
+    ],
+)
+def test_every_space_and_policy(small_gac, diary_env, tmp_path, policy, observation_space, action_space):
+    env = vec(diary_env, observation_space=observation_space, action_space=action_space)
+    kwargs = {} if policy == "MlpLatentPolicy" else dict(features_extractor_kwargs=dict(_small(policy)))
+    model = small_gac(env, policy, policy_kwargs=kwargs).learn(20)
+    loaded = load_safe(save_safe(model, tmp_path / "model"), env, device="cpu")
+    np.testing.assert_array_equal(act(loaded, loaded.get_env()), act(model, loaded.get_env()))
+    assert type(loaded.policy) is type(model.policy)
+    # and goes on learning
+    assert loaded.learn(20, reset_num_timesteps=False).num_timesteps == 40
+
+
+def _small(policy):
+    return {"cnn_output_dim": 8} if policy.startswith("Multi") else {"features_dim": 8}
+
+
+def test_arguments_that_are_no_numbers(small_gac, diary_env, tmp_path):
+    allow_class(Wide)
+    allow_class(Planner)
+    model = small_gac(
+        vec(diary_env),
+        Planner,
+        learning_rate=LinearSchedule(1e-3, 1e-4, 0.5),
+        action_noise=NormalActionNoise(np.zeros(2), np.full(2, 0.1)),
+        train_freq=(3, "step"),
+        kl_coef=0.3,
+        policy_kwargs=dict(
+            net_arch=dict(pi=[8], qf=[4]),
+            activation_fn=th.nn.Tanh,
+            features_extractor_class=Wide,
+            optimizer_class=th.optim.AdamW,
+            optimizer_kwargs=dict(betas=(0.8, 0.9), weight_decay=0.01),
+            n_elites=2,
+        ),
+    ).learn(40)
+    assert isinstance(model.action_noise, VectorizedActionNoise)
+    loaded = load_safe(save_safe(model, tmp_path / "model"), vec(diary_env, 3), device="cpu")
+    assert loaded.policy_kwargs == model.policy_kwargs
+    assert loaded.lr_schedule(0.75) == model.lr_schedule(0.75) == pytest.approx(5.5e-4)
+    assert loaded.train_freq == model.train_freq
+    assert type(loaded.policy) is Planner and type(loaded.actor.features_extractor) is Wide
+    groups = [m.policy.optimizer.param_groups[0] for m in (loaded, model)]
+    assert [{k: v for k, v in group.items() if k != "params"} for group in groups][0]["betas"] == (0.8, 0.9)
+    states = [m.policy.optimizer.state_dict()["state"] for m in (loaded, model)]
+    assert states[0].keys() == states[1].keys() and len(states[0]) > 10
+    for index, state in states[1].items():
+        assert all(th.equal(states[0][index][name], value) for name, value in state.items())
+    loaded.learn(30, reset_num_timesteps=False)
+
+
+def test_arguments_can_be_replaced(saved, diary_env):
+    assert load_safe(saved, diary_env(), batch_size=7, verbose=1).batch_size == 7
+
+
+def test_a_model_without_an_environment(small_gac, make_dataset, tmp_path):
+    model = small_gac().learn_offline(make_dataset(), 5)
+    loaded = load_safe(save_safe(model, tmp_path / "model"))
+    assert (loaded._n_updates, loaded._n_offline_updates) == (5, 5)
+    assert loaded.get_env() is None
+    loaded.learn_offline(make_dataset(), 3, reset_num_timesteps=False)
+    with pytest.raises(ValueError, match="no networks yet"):
+        save_safe(small_gac(), tmp_path / "other")
+
+
+class TestNormalization:
+    @pytest.fixture
+    def normalized(self, small_gac, diary_env) -> GAC:
+        return small_gac(VecNormalize(vec(diary_env), clip_obs=5.0)).learn(40)
+
+    def test_it_comes_back_frozen(self, normalized, diary_env, tmp_path):
+        loaded = load_safe(save_safe(normalized, tmp_path / "model"), diary_env(), device="cpu")
+        env = loaded.get_vec_normalize_env()
+        assert (env.training, env.norm_reward, env.norm_obs, env.clip_obs) == (False, False, True, 5.0)
+        original = normalized.get_vec_normalize_env()
+        np.testing.assert_array_equal(env.obs_rms.mean, original.obs_rms.mean)
+        assert (env.obs_rms.count, env.ret_rms.var) == (original.obs_rms.count, original.ret_rms.var)
+        observation = np.full((1, 3), 0.5, dtype=np.float32)
+        np.testing.assert_array_equal(env.normalize_obs(observation), original.normalize_obs(observation))
+
+    def test_or_into_the_one_there(self, normalized, diary_env, tmp_path):
+        env = VecNormalize(vec(diary_env, 1))
+        loaded = load_safe(save_safe(normalized, tmp_path / "model"), env)
+        assert loaded.get_vec_normalize_env() is env and env.training
+        np.testing.assert_array_equal(env.obs_rms.var, normalized.get_vec_normalize_env().obs_rms.var)
+
+    def test_dict_observations(self, small_gac, diary_env, tmp_path):
+        space = spaces.Dict(a=spaces.Box(-1, 1, (2,)), b=spaces.Discrete(2))
+        env = VecNormalize(vec(diary_env, observation_space=space), norm_obs_keys=["a"])
+        kwargs = dict(features_extractor_class=CombinedExtractor)
+        model = small_gac(env, "MultiInputLatentPolicy", policy_kwargs=kwargs).learn(20)
+        loaded = load_safe(save_safe(model, tmp_path / "model"), diary_env(observation_space=space))
+        np.testing.assert_array_equal(loaded.get_vec_normalize_env().obs_rms["a"].mean, env.obs_rms["a"].mean)
+
+    def test_without_an_environment_it_is_kept_and_warned_of(self, normalized, diary_env, tmp_path):
+        save_safe(normalized, tmp_path / "model")
+        with pytest.warns(UserWarning, match="normalised by VecNormalize"):
+            loaded = load_safe(tmp_path / "model")
+        again = load_safe(save_safe(loaded, tmp_path / "again"), diary_env())
+        statistics = [m.get_vec_normalize_env().obs_rms for m in (again, normalized)]
+        np.testing.assert_array_equal(statistics[0].mean, statistics[1].mean)
+
+    def test_of_an_environment_given(self, model, diary_env, tmp_path):
+        env = VecNormalize(vec(diary_env))
+        model.env = None
+        save_safe(model, tmp_path / "model", env)
+        assert json.loads((tmp_path / "model" / "gac.json").read_text())["normalization"]["settings"]["norm_obs"] is True
+
+    def test_what_does_not_fit(self, normalized, saved, diary_env, tmp_path):
+        with pytest.raises(ValueError, match="saved without one"):
+            load_safe(saved, VecNormalize(vec(diary_env)))
+        path = save_safe(normalized, tmp_path / "normalized")
+        with pytest.raises(ValueError, match=r"shapes \(3,\) and \(3,\), the environment needs \(4,\)"):
+            load_safe(path, diary_env(spaces.Box(-1, 1, (4,))))
+        with pytest.raises(ValueError, match="norm_obs=True"):
+            load_safe(path, VecNormalize(vec(diary_env), norm_obs=False))
+
+
+class TestErrors:
+    def test_what_json_cannot_hold_leaves_nothing(self, small_gac, diary_env, tmp_path):
+        with pytest.raises(ValueError, match="learning_rate is the function"):
+            save_safe(small_gac(diary_env(), learning_rate=lambda progress: 1e-3), tmp_path / "model")
+        kwargs = dict(features_extractor_class=type("Mine", (FlattenExtractor,), {}))
+        with pytest.raises(ValueError, match=r"policy_kwargs\['features_extractor_class'\] is the class .*Mine"):
+            save_safe(small_gac(diary_env(), policy_kwargs=kwargs), tmp_path / "model")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_something_else_at_the_path(self, model, tmp_path):
+        (tmp_path / "diary.txt").write_text("dear diary")
+        with pytest.raises(FileExistsError, match="is no saved model"):
+            save_safe(model, tmp_path)
+        with pytest.raises(FileExistsError, match="is no saved model"):
+            save_safe(model, tmp_path / "diary.txt")
+        assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
+
+    def test_a_newer_schema(self, saved):
+        change(saved, schema_version=2, versions={"sb3_gac": "9.1"})
+        with pytest.raises(ValueError, match=r"schema version 2, this version .* reads up to 1: upgrade sb3_gac .*9\.1"):
+            load_safe(saved)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (dict(schema_version="1"), "schema_version is '1'"),
+            (dict(format="pickle"), "not the description of a model"),
+            (dict(arguments=[]), "arguments is no object"),
+            (dict(arguments={"batch_sise": 3}), "batch_sise: no arguments of GAC"),
+            (dict(arguments={"action_noise": 3}), "action_noise must be"),
+            (dict(arguments={"policy_kwargs": {"net_arch": [17]}}), r"has the shape \(.*17"),
+            (dict(arguments={"policy_kwargs": {"net_arch": [16, 16]}}), "lacks the tensors"),
+            (
+                dict(arguments={"policy_kwargs": {"activation_fn": {"$class": "os.system"}}}),
+                "class os.system, which is not on",
+            ),
+            (dict(algorithm="sb3_gac.networks.FilmDecoder"), "is no GAC"),
+            (dict(policy="torch.nn.ReLU"), "is no GAC"),
+            (dict(policy="subprocess.Popen"), "class subprocess.Popen, which is not on the list"),
+            (dict(observation_space={"space": "Discrete", "n": 3, "start": 0, "dtype": "int64"}), "cannot be loaded"),
+            (dict(action_space=None), "action_space is no space"),
+            (dict(progress={}), "cannot be loaded"),
+            (dict(target_return={"quantile": 0.5}), "target_return has the fields quantile"),
+            (dict(optimizer=[]), "optimizer has 0 groups"),
+            (dict(optimizer=[{"speed": 1}]), "unknown settings speed"),
+            (dict(weights={"file": "../../secret"}), "its weights are in"),
+        ],
+    )
+    def test_a_changed_description(self, saved, changes, message):
+        change(saved, **changes)
+        with pytest.raises(ValueError, match=message):
+            load_safe(saved)
+
+    @pytest.mark.parametrize("file", ["gac.json", "model.safetensors"])
+    @pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "flipped"])
+    def test_a_damaged_file(self, saved, file, damage):
+        content = (saved / file).read_bytes()
+        half = len(content) // 2
+        if damage == "missing":
+            (saved / file).unlink()
+        else:
+            flipped = content[:half] + bytes([content[half] ^ 0x80]) + content[half + 1 :]
+            (saved / file).write_bytes({"truncated": content[:half], "empty": b"", "flipped": flipped}[damage])
+        with pytest.raises(ValueError, match=rf"{file} is (damaged|missing)"):
+            load_safe(saved)
+
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="there is no folder"):
+            load_safe(tmp_path / "model")
+
+    def test_an_environment_of_other_spaces(self, saved, diary_env):
+        with pytest.raises(ValueError, match="Observation spaces do not match"):
+            load_safe(saved, diary_env(spaces.Box(-1, 1, (4,))))
+        with pytest.raises(ValueError, match="Action spaces do not match"):
+            load_safe(saved, diary_env(action_space=spaces.Discrete(2)))
+
+
+class TestAtomic:
+    def test_the_old_one_stays_when_the_new_one_fails(self, saved, model):
+        before = (saved / "gac.json").read_bytes()
+        model.policy.optimizer.state[next(model.policy.parameters())]["step"] = "three"
+        with pytest.raises(ValueError, match="keeps step as str"):
+            save_safe(model, saved)
+        assert (saved / "gac.json").read_bytes() == before
+        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+    def test_it_is_replaced(self, saved, model, diary_env):
+        model.learn(10, reset_num_timesteps=False)
+        save_safe(model, saved)
+        assert load_safe(saved).num_timesteps == 33
+        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+    def test_a_crash_between_the_renamings(self, saved, model):
+        saved.rename(saved.with_name("model.old"))
+        with pytest.raises(FileNotFoundError, match=r"model\.old is the one that was being replaced"):
+            load_safe(saved)
+        save_safe(model, saved)
+        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_the_extra_is_named(saved):
+    program = (
+        "import importlib.util, sys; find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'safetensors' else find(name, *rest)\n"
+        f"from sb3_gac import load_safe; load_safe({str(saved)!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert 'safetensors missing: pip install "sb3-gac[hub]"' in done.stderr
