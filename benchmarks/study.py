@@ -1,6 +1,5 @@
 """Studies of Optuna that several processes share: where they are kept, when they end, what is left of them."""
 
-import math
 import os
 import socket
 from collections.abc import Mapping
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     import optuna
 
 N_STARTUP_TRIALS = 5
+# Evaluations that no trial is pruned before: the first one tells little
+N_WARMUP_EVALUATIONS = 2
+MIN_TRIALS_TO_COMPARE = 4
 HEARTBEAT_SECONDS = 60
 GRACE_SECONDS = 300
 GRPC_PORT = 13000
@@ -84,7 +86,7 @@ def open_study(name: str, url: str, seed: int, worker: int) -> "optuna.Study":
     storage = open_storage(url)
     import optuna
 
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP_TRIALS, n_warmup_steps=1)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP_TRIALS, n_warmup_steps=N_WARMUP_EVALUATIONS)
     study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, direction="maximize", load_if_exists=True)
     state = np.random.SeedSequence([seed, worker, len(study.get_trials(deepcopy=False))]).generate_state(1)
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=N_STARTUP_TRIALS, constant_liar=True, seed=int(state[0]))
@@ -203,7 +205,8 @@ def plot_history(study: "optuna.Study", path: Path, unit: str, references: Mappi
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=4)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=4)
     figure.suptitle(study.study_name, fontsize=11)
     save_figure(figure, path)
 
@@ -216,13 +219,11 @@ def plot_importances(study: "optuna.Study", path: Path) -> None:
     :param path: the PNG file.
     """
     import optuna
+    from optuna.trial import TrialState
 
-    try:
-        importances = optuna.importance.get_param_importances(study)
-    except (ValueError, RuntimeError):
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_TRIALS_TO_COMPARE:
         return
-    if not importances or not all(map(math.isfinite, importances.values())):
-        return
+    importances = optuna.importance.get_param_importances(study)
     names, values = list(importances)[::-1], list(importances.values())[::-1]
     figure = make_figure(width=6.0, height=0.8 + 0.28 * len(names))
     axes = figure.subplots()
