@@ -1,7 +1,7 @@
 """Returns of a trained model, and how sure we are of their mean."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +12,18 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.envs import Task
 from benchmarks.extra import require
+from sb3_gac.plots.interval import Interval, bootstrap_interval
+
+__all__ = [
+    "Array",
+    "EnvBuilder",
+    "Interval",
+    "Predictor",
+    "bootstrap_interval",
+    "evaluate",
+    "make_eval_env",
+    "make_progress_bar",
+]
 
 EnvBuilder: TypeAlias = Callable[[], gym.Env[Any, Any]]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -33,20 +45,6 @@ class Predictor(Protocol):
         :param episode_start: whether an episode starts, one per environment.
         :param deterministic: whether to exploit.
         """
-
-
-class Interval(NamedTuple):
-    """
-    A mean and the bootstrap interval around it.
-
-    :param mean: mean of the values.
-    :param low: lower end of the interval.
-    :param high: upper end of the interval.
-    """
-
-    mean: float
-    low: float
-    high: float
 
 
 def evaluate(
@@ -96,25 +94,6 @@ def make_eval_env(env: Task | EnvBuilder, n_episodes: int) -> DummyVecEnv:
     """
     builder = env.make_env if isinstance(env, Task) else env
     return DummyVecEnv([builder] * min(n_episodes, MAX_ENVS))
-
-
-def bootstrap_interval(values: Any, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0) -> Interval:
-    """
-    Mean of the values and its percentile bootstrap interval.
-
-    :param values: independent values, such as returns of episodes of one model, or one mean score per training seed.
-    :param level: share of the resampled means that lies in the interval.
-    :param n_resamples: number of times as many values are drawn with replacement.
-    :param seed: of the resampling: the same values have the same interval.
-    :raises ValueError: when there is no value.
-    """
-    values = np.asarray(values, dtype=np.float64).reshape(-1)
-    if len(values) == 0:
-        raise ValueError("no values to take the mean of")
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(n_resamples, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def _play(

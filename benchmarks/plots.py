@@ -1,27 +1,24 @@
 """Figures of a run: how it learnt, and what plans do in a maze."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import gymnasium as gym
 import numpy as np
-import torch as th
 
 from benchmarks.envs import MazeTask, Task
-from benchmarks.extra import require
 from sb3_gac import GAC
-from sb3_gac.type_aliases import PlanState
+from sb3_gac.plots.figure import GREY, INK, count_steps, draw_references, make_figure, save_figure, tidy
+from sb3_gac.plots.maze import Maze, plot_maze
+from sb3_gac.plots.rollout import roll_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+__all__ = ["GREY", "INK", "PHASES", "CurvePoint", "make_figure", "plot_learning_curve", "plot_plans", "save_figure"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-WALL, GOAL, INK, GREY = "#4a5058", "#e8b50c", "#1f4e8c", "#7a7f87"
-GOAL_RADIUS = 0.45
 PHASES = {"offline": "offline: gradient steps", "online": "online: environment steps"}
 
 
@@ -76,12 +73,9 @@ def plot_learning_curve(
             steps, [point.low for point in curve], [point.high for point in curve], color=INK, alpha=0.18, linewidth=0
         )
         axes.plot(steps, [point.mean for point in curve], color=INK, marker="o", markersize=4, linewidth=1.8, clip_on=False)
-        for line_style, (label, value) in zip(("--", ":", "-."), (references or {}).items(), strict=False):
-            axes.axhline(value, color=GREY, linestyle=line_style, linewidth=1.2, label=label)
-        axes.set_xlabel(PHASES[phase])
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        draw_references(axes, references)
+        tidy(axes, PHASES[phase], "")
+        count_steps(axes)
         axes.set_xlim(left=0)
     all_axes[0].set_ylabel("return (mean, 95 % interval)")
     if references:
@@ -106,108 +100,18 @@ def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int
     :param seed: of the starts and of the samples.
     """
     envs = [task.make_env() for _ in range(n_starts)]
-    with th.random.fork_rng():
-        th.manual_seed(seed)
-        sampled = [rollout for _ in range(3) for rollout in roll_out(model, envs, task.horizon, "prior", seed)]
-        exploited = roll_out(model, envs, task.horizon, "exploit", seed)
-        explored = [rollout for _ in range(3) for rollout in roll_out(model, envs, task.horizon, "explore", seed)]
+    target = 0.0 if model.target_return is None or model.target_return.value is None else model.target_return.value
+    panels = {
+        "sampled from the prior": roll_out(model, envs, task.horizon, "prior", seed, n_plans=3),
+        "exploited: largest predicted return": roll_out(model, envs, task.horizon, "exploit", seed),
+        f"explored: given a return of {target:.0f}": roll_out(model, envs, task.horizon, "explore", seed, n_plans=3),
+    }
     for env in envs:
         env.close()
-    target = 0.0 if model.target_return is None or model.target_return.value is None else model.target_return.value
-    panels = [
-        ("sampled from the prior", sampled),
-        ("exploited: largest predicted return", exploited),
-        (f"explored: given a return of {target:.0f}", explored),
-    ]
-    best = max(rollout.total_return for _, rollouts in panels for rollout in rollouts)
-    rows, columns = len(task.layout) - 1, len(task.layout[0]) - 1
-    figure = make_figure(width=12.6, height=0.95 + 3.75 * rows / columns)
-    all_axes = figure.subplots(1, 3)
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    # The brightest part of it does not show on white
-    readable = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.9, 256)))
+    maze = Maze(task.layout, task.cell_center(task.goal_cell))
+    title = f"{title}: plans followed from {n_starts} starts (circles) towards the goal (star)"
     # The same colours in every figure of the maze, as long as no return is above the reference
-    colors = ScalarMappable(Normalize(0.0, max(best, task.ref_max_score)), cmap=readable)
-    for axes, (label, rollouts) in zip(all_axes, panels, strict=True):
-        _draw_maze(axes, task)
-        for rollout in sorted(rollouts, key=lambda rollout: rollout.total_return):
-            color = colors.to_rgba(np.array([rollout.total_return]))[0]
-            axes.plot(*rollout.positions.T, color=color, linewidth=1.3, alpha=0.85, zorder=2)
-            axes.plot(*rollout.positions[0], "o", color="white", markeredgecolor="black", markersize=5, zorder=4)
-        mean = np.mean([rollout.total_return for rollout in rollouts])
-        axes.set_title(f"{label}\n{len(rollouts)} plans, mean return {mean:.0f}", fontsize=9.5)
-    figure.colorbar(colors, ax=all_axes, label="return of the episode", fraction=0.02, pad=0.01)
-    figure.suptitle(f"{title}: plans followed from {n_starts} starts (circles) towards the goal (star)", fontsize=11)
-    save_figure(figure, path)
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """
-    Where a plan leads.
-
-    :param positions: (n_steps + 1, 2), x and y.
-    :param total_return: return of the episode.
-    """
-
-    positions: Array
-    total_return: float
-
-
-def roll_out(model: GAC, envs: Sequence[gym.Env[Any, Any]], n_steps: int, kind: str, seed: int) -> list[Rollout]:
-    """
-    Follow one plan in each maze for a whole episode.
-
-    :param model: a trained model.
-    :param envs: copies of the maze.
-    :param n_steps: steps of an episode.
-    :param kind: "prior" keeps a plan sampled from the prior, "exploit" and "explore" act as ``predict`` does.
-    :param seed: of the starts: the same seed gives the same ones.
-    """
-    observations = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
-    state: Any = None
-    if kind == "prior":
-        state = PlanState(_sample_prior(model, observations), np.zeros(len(envs), dtype=np.int64))
-    positions, returns = [observations[:, :2]], np.zeros(len(envs))
-    for _ in range(n_steps):
-        actions, state = model.predict(observations, state, deterministic=kind != "explore")
-        if kind == "prior" and state.ages[0] == model.policy.actor.replan_freq:
-            # The sampled plan is followed to the end: it starts again where another would take its place
-            state = state._replace(ages=np.zeros_like(state.ages))
-        steps = [env.step(action) for env, action in zip(envs, actions, strict=True)]
-        observations = np.stack([step[0] for step in steps])
-        returns += [float(step[1]) for step in steps]
-        positions.append(observations[:, :2])
-    paths = np.stack(positions, axis=1)  # (n_envs, n_steps + 1, 2)
-    return [Rollout(path, float(total)) for path, total in zip(paths, returns, strict=True)]
-
-
-def _sample_prior(model: GAC, observations: Array) -> Array:
-    actor = model.policy.actor
-    with th.no_grad():
-        features = actor.extract_features(actor.obs_to_tensor(observations)[0], at_start=True)
-        prior = actor.model.plan_prior(features)
-        plans: Array = prior.at(th.randn_like(prior.mean)).cpu().numpy()
-    return plans
-
-
-def _draw_maze(axes: "Axes", task: MazeTask) -> None:
-    from matplotlib.patches import Circle, Rectangle
-
-    for row, line in enumerate(task.layout):
-        for column, tile in enumerate(line):
-            if tile == "#":
-                x, y = task.cell_center((row, column))
-                axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=WALL, linewidth=0))
-    # Within this distance the env gives its reward
-    axes.add_patch(Circle(task.cell_center(task.goal_cell), GOAL_RADIUS, color=GOAL, alpha=0.3, linewidth=0))
-    axes.plot(*task.cell_center(task.goal_cell), "*", color=GOAL, markeredgecolor="black", markersize=16, zorder=5)
-    # Half of the outer walls is enough to see
-    half_width, half_height = (len(task.layout[0]) - 1) / 2, (len(task.layout) - 1) / 2
-    axes.set(xlim=(-half_width, half_width), ylim=(-half_height, half_height), aspect="equal", xticks=[], yticks=[])
+    save_figure(plot_maze(maze, panels, title, task.ref_max_score), path)
 
 
 def _add_score_axis(axes: "Axes", task: Task) -> None:
@@ -221,31 +125,3 @@ def _add_score_axis(axes: "Axes", task: Task) -> None:
         return np.asarray(score) * span / 100.0 + task.ref_min_score
 
     axes.secondary_yaxis("right", functions=(to_score, to_return)).set_ylabel("normalised score")
-
-
-def make_figure(width: float, height: float) -> "Figure":
-    """
-    An empty figure that needs no display.
-
-    :param width: in inches.
-    :param height: in inches.
-    :raises ImportError: when Matplotlib is missing.
-    """
-    require("plots", "matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: "Figure", path: Path) -> None:
-    """
-    Write a figure as a PNG file.
-
-    :param figure: the figure.
-    :param path: the file; its folder is made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)

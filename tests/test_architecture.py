@@ -17,7 +17,9 @@ CHAINS = (
     "offline_env -> gac",
     "gac -> checkpoint -> __init__",
     "gac -> zoo -> benchmarks",
-    "extra -> hub",
+    "random_state -> asking -> plots -> hub",
+    "gac -> asking",
+    "extra -> plots",
 )
 
 # What `import sb3_gac` must do without: these come with the extras only.

@@ -10,8 +10,9 @@ pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium_robotics")
 
 from benchmarks.envs import MazeTask, Task, get_task
-from benchmarks.plots import CurvePoint, plot_learning_curve, plot_plans, roll_out
+from benchmarks.plots import CurvePoint, plot_learning_curve, plot_plans
 from sb3_gac import GAC
+from sb3_gac.plots import roll_out
 
 N_STARTS = 3
 

@@ -1,0 +1,74 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from sb3_gac import GAC
+from sb3_gac.asking import AskingPolicy, ask_for_returns, known_returns
+
+
+def test_a_model_is_asked_for_the_return(small_gac: Any, diary_env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = diary_env()
+    model = small_gac(env)
+    asked = []
+    predict = model.policy.actor.predict
+    monkeypatch.setattr(model.policy.actor, "predict", lambda *args: (asked.append(args[-1]), predict(*args))[1])
+    mean, std = evaluate_policy(AskingPolicy(model, 7.0), env, n_eval_episodes=2, warn=False)
+    assert (mean, std) == (15.0, 0.0)  # 1 + 2 + ... + 5 whatever is done
+    assert asked == [7.0] * 10
+
+
+def test_every_return_is_asked_for_from_the_same_starts(small_gac: Any, diary_env: Any) -> None:
+    envs = [diary_env(), diary_env()]
+    found = ask_for_returns(small_gac(envs[0]), DummyVecEnv([lambda env=env: env for env in envs]), [3.0, 4.0], n_episodes=2)
+    np.testing.assert_array_equal(found.asked, [3.0, 4.0])
+    np.testing.assert_array_equal(found.achieved, np.full((2, 2), 15.0))
+    assert found.known is None
+    # The first episode of each return begins with the first observation after a reset with the same seed
+    for env in envs:
+        first, second = env.observations[0], env.observations[len(env.observations) // 2]
+        np.testing.assert_array_equal(first, second)
+
+
+def test_by_default_the_returns_are_those_of_the_data(small_gac: Any, diary_env: Any, make_dataset: Any) -> None:
+    model = small_gac(diary_env())
+    model.set_offline_data(make_dataset())  # returns 0, 5, ..., 25
+    found = ask_for_returns(model, diary_env(), n_episodes=1)
+    np.testing.assert_allclose(found.asked, np.linspace(0, 25, 7))
+    assert found.known == known_returns(model) == (0.0, 25.0)
+
+
+def test_learning_goes_on_as_if_nobody_had_asked(small_gac: Any, diary_env: Any, make_dataset: Any) -> None:
+    data, weights = make_dataset(), []
+    for is_asked in (False, True):
+        model: GAC = small_gac(diary_env())
+        model.learn_offline(data, 2)
+        if is_asked:
+            ask_for_returns(model, diary_env(), n_episodes=1, deterministic=False)
+        model.learn_offline(None, 2)
+        weights.append(th.nn.utils.parameters_to_vector(model.policy.parameters()))
+    assert th.equal(*weights)
+
+
+def test_the_statistics_of_a_normalised_env_stay(small_gac: Any, diary_env: Any) -> None:
+    env = VecNormalize(DummyVecEnv([diary_env]))
+    model = small_gac(env)
+    before = env.obs_rms.count
+    found = ask_for_returns(model, env, [1.0], n_episodes=1)
+    assert found.achieved == 15.0  # not the normalised one
+    assert env.obs_rms.count == before and env.training
+    with pytest.raises(ValueError, match="VecNormalize"):
+        ask_for_returns(model, diary_env(), [1.0])
+
+
+def test_what_makes_no_sense_is_refused(small_gac: Any, diary_env: Any) -> None:
+    model = small_gac(diary_env())
+    with pytest.raises(ValueError, match="give target_returns"):
+        ask_for_returns(model, diary_env())
+    with pytest.raises(ValueError, match="target_returns are empty"):
+        ask_for_returns(model, diary_env(), [])
+    with pytest.raises(ValueError, match="n_episodes must be at least 1, got 0"):
+        ask_for_returns(model, diary_env(), [1.0], n_episodes=0)
