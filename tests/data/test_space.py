@@ -28,7 +28,6 @@ def vector(n_steps=4, dtype=np.float32):
         (np.zeros((4, 36, 40, 3), np.uint8), IMAGE),
         (np.array([0, 1, 2, 4]), spaces.Discrete(5)),
         (np.array([[0], [1], [2], [4]]), spaces.Discrete(5)),
-        (np.array([1, 5, 2, 4]), spaces.Discrete(5, start=1)),
         (np.array([[0, 3]] * 4), spaces.MultiDiscrete([1, 4])),
         (np.array([[True, False]] * 4), spaces.MultiBinary(2)),
         ({"a": vector(), "b": np.zeros(4, int)}, spaces.Dict({"b": spaces.Discrete(2), "a": VECTOR})),
@@ -45,7 +44,7 @@ def test_what_fits(observations, space):
         (np.zeros((4, 36, 40, 3)), IMAGE, "dtype float64 do not fit"),
         (np.zeros(4), spaces.Discrete(5), "dtype float64 do not fit"),
         (np.array([0, 1, 5, 0]), spaces.Discrete(5), "observations at step 2 are out of bounds: 5"),
-        (np.array([0, 1, 5, 0]), spaces.Discrete(5, start=1), "step 0 are out of bounds: 0"),
+        (np.array([4, 1, 5, 0]), spaces.Discrete(5), "step 2 are out of bounds: 5"),
         (np.array([[0, 3], [0, 4], [0, 0], [0, 0]]), spaces.MultiDiscrete([1, 4]), "step 1 are out of bounds"),
         (np.array([[0, 1], [0, 2], [0, 0], [0, 0]]), spaces.MultiBinary(2), "step 1 are out of bounds"),
         ({"a": vector()}, VECTOR, r"are a dict with keys \['a'\], the space is Box"),
@@ -97,13 +96,20 @@ def test_no_trajectory():
         (spaces.Tuple([VECTOR]), BOX_ACTION),
         (spaces.Dict({"a": spaces.Dict({"b": VECTOR})}), BOX_ACTION),
         (spaces.Text(3), BOX_ACTION),
+        (spaces.Dict({}), BOX_ACTION),
+        (spaces.Box(0, 1, ()), BOX_ACTION),
+        (spaces.Discrete(3, start=1), BOX_ACTION),
+        (spaces.MultiDiscrete([[2, 2], [3, 3]]), BOX_ACTION),
+        (VECTOR, spaces.Discrete(3, start=-1)),
+        (VECTOR, spaces.MultiDiscrete([2, 2], start=[0, 1])),
+        (VECTOR, spaces.Box(0, 10, (2,), np.int64)),
         (VECTOR, spaces.Dict({"a": BOX_ACTION})),
         (VECTOR, spaces.Box(-np.inf, np.inf, (1,))),
         (VECTOR, spaces.Box(np.zeros(2, np.float32), np.array([0, 1], np.float32))),
     ],
 )
 def test_spaces_that_are_not_supported(observation_space, action_space):
-    with pytest.raises(ValueError, match=r"is not supported|must have finite bounds"):
+    with pytest.raises(ValueError, match=r"is not supported|is empty|must have finite bounds"):
         check_supported(observation_space, action_space)
 
 
