@@ -227,7 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             finished = find_finished(cells, read_rows(given.results))
             print("\n".join(f"{cell.name}{': finished' if cell.name in finished else ''}" for cell in cells))
             return
-        python = shutil.which(given.peers_python) or given.peers_python
+        # The runs have another working directory; a link to an interpreter is its virtual environment, it is not resolved
+        python = os.path.abspath(shutil.which(given.peers_python) or given.peers_python)
         failed = sweep(cells, given.results, given.output, perform_jobs, python, not given.no_progress)
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))

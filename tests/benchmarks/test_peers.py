@@ -55,6 +55,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         for name in ("observations", "actions", "rewards"):
             file[name] = np.concatenate([np.asarray(getattr(t, name), np.float32) for t in trajectories])
         file["terminals"], file["timeouts"] = np.zeros_like(ends), ends
+        file.attrs["env_id"] = "Pendulum-v1"
     return str(tmp_path / "data.hdf5")
 
 
@@ -99,7 +100,7 @@ def test_without_d3rlpy_it_is_said_how_to_install_it(data: str, monkeypatch: pyt
         ({"mode": "online"}, "trained offline, not online"),
         ({"target_return": 3.0}, "iql cannot be asked for a return"),
         ({"params": {"n_updates": 0}}, "n_updates must be positive, not 0"),
-        ({"params": {"plan_dim": 3}}, "unknown settings plan_dim of IQLConfig; known are n_updates, batch_size"),
+        ({"params": {"plan_dim": 3}}, "unknown settings plan_dim of IQLConfig; known are n_updates, "),
     ],
 )
 def test_bad_options_are_refused(d3rlpy: Any, data: str, changes: dict[str, Any], message: str) -> None:
@@ -155,7 +156,7 @@ def test_each_peer_learns_and_is_evaluated(d3rlpy: Any, data: str, name: str) ->
     assert result.n_updates == 4
     assert -400 < result.mean_return < 0
     assert result.score == pytest.approx(100 * (result.mean_return + 400) / 400)
-    assert result.target_return == (50.0 if name.startswith("dt") else None)
+    assert result.target_return == (pytest.approx(50.0) if name.startswith("dt") else None)
     with Path("all.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["d3rlpy"] == d3rlpy.__version__
@@ -178,13 +179,13 @@ def test_the_same_seed_makes_the_same_result(d3rlpy: Any, data: str) -> None:
 def test_cloning_learns_the_torque_it_is_shown(d3rlpy: Any) -> None:
     dataset = make_dataset(n_trajectories=20, n_steps=30)
     d3rlpy.seed(0)
-    algorithm = make_algorithm(PEERS["d3rlpy-bc"], {}, dataset, 30, "cpu:0")
+    algorithm = make_algorithm(PEERS["d3rlpy-bc"], {"learning_rate": 5e-3}, dataset, 30, "cpu:0")
     factory = d3rlpy.logging.NoopAdapterFactory()
     buffer = make_buffer(dataset.trajectories)
-    algorithm.fit(buffer, n_steps=300, n_steps_per_epoch=300, logger_adapter=factory, show_progress=False)
+    algorithm.fit(buffer, n_steps=100, n_steps_per_epoch=100, logger_adapter=factory, show_progress=False)
     observations = np.random.default_rng(9).uniform(-0.9, 0.9, size=(50, 3)).astype(np.float32)
     actions, _ = peers.ReactivePolicy(algorithm).predict(observations)
-    np.testing.assert_allclose(actions, -1.5 * observations[:, 2:], atol=0.15)
+    np.testing.assert_allclose(actions, -1.5 * observations[:, 2:], atol=0.25)
 
 
 class Transcript:
