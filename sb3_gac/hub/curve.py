@@ -1,6 +1,7 @@
 """The learning curve that is shown with a model."""
 
 import csv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def read_curve(source: str | Path | None, model: GAC) -> Curve | None:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return Curve(arrays["timesteps"], np.atleast_2d(arrays["results"]), "mean and range of each evaluation")
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"learning_curve: {file} is not what an EvalCallback writes: {error}") from error
     if path.is_dir() and get_monitor_files(str(path)):
         return _read_monitors(get_monitor_files(str(path)))

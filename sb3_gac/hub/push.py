@@ -234,7 +234,8 @@ def _download(
                 raise error from None
             warnings.warn(f"the Hub cannot be reached: {repo_id} is loaded as it was downloaded last", stacklevel=3)
             return folder, []
-        folder = Path(with_retries(lambda: snapshot_download(repo_id, revision=info.sha, **options), "the download"))
+        # By the name of the branch, under which it is looked for when there is no network
+        folder = Path(with_retries(lambda: snapshot_download(repo_id, revision=revision, **options), "the download"))
     except Exception as error:
         raise HubError(f"{repo_id} was not loaded: {explain(error, writes=False)}") from error
     return folder, [sibling.rfilename for sibling in info.siblings or ()]

@@ -117,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
+        if status is not None and status < 500:
+            return self.send_error_json(status, "not for you")
         if status is not None:
             return self.send(status, b"<html>an error as proxies make them</html>", {"Content-Type": "text/html"})
         parts = path.split("/")
@@ -134,6 +136,9 @@ class Handler(BaseHTTPRequestHandler):
         repo = self.server.repos.get(name)
         if repo is None or (repo.private and not self.is_known()):
             return self.send_error_json(404, "Repository not found", "RepoNotFound")
+        self.handle_repo(name, repo, is_api, rest)
+
+    def handle_repo(self, name: str, repo: Repo, is_api: bool, rest: list[str]) -> None:
         if is_api and rest[:1] in ([], ["revision"]):
             return self.on_revision(repo, rest[1:], lambda sha: self.send_info(name, repo, sha))
         if is_api and rest[0] == "tree":
@@ -148,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.create_branch(repo, "/".join(rest[1:]))
         if rest[0] == "preupload":
             return self.on_revision(repo, rest[1:], lambda sha: self.send_upload_modes(repo, sha))
-        assert rest[0] == "commit", path
+        assert rest[0] == "commit", self.path
         return self.on_revision(repo, rest[1:], lambda _: self.commit(name, repo, "/".join(rest[1:])))
 
     def on_revision(self, repo: Repo, parts: list[str], answer: Callable[[str], None]) -> None:
@@ -161,7 +166,9 @@ class Handler(BaseHTTPRequestHandler):
         data = json.loads(self.body)
         name = f"{data.get('organization') or 'tester'}/{data['name']}"
         if name in self.server.repos:
-            return self.send_error_json(409, "You already created this model repo")
+            return self.send_json(
+                {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"}, status=409
+            )
         self.server.repos[name] = Repo(data.get("visibility") == "private" or bool(data.get("private")))
         self.send_json({"url": f"{self.server.url}/{name}"})
 

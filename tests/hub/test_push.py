@@ -157,7 +157,7 @@ def test_a_branch_of_a_private_repository(hub, pendulum, env):
     np.testing.assert_array_equal(act(pull(hub, revision="v2/beta", token=TOKEN)), act(pendulum))
     commit = repo.branches["v2/beta"]
     np.testing.assert_array_equal(act(pull(hub, revision=commit, token=TOKEN)), act(pendulum))
-    with pytest.raises(HubError, match="HF_TOKEN to a token that may read|private one needs a token"):
+    with pytest.raises(HubError, match="a private one needs a token"):
         pull(hub)
     with pytest.raises(HubError, match="Check the name of the repository and the revision"):
         pull(hub, revision="v3", token=TOKEN)

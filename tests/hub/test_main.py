@@ -1,0 +1,55 @@
+"""The command line and the example, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sb3_gac import load_safe, save_safe
+from tests.hub.local_hub import TOKEN
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(hub, tmp_path, *arguments) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_push_and_pull(hub, small_gac, tmp_path):
+    model = small_gac("Pendulum-v1")
+    save_safe(model, tmp_path / "model")
+    options = ("--env", "Pendulum-v1", "--episodes", "1", "--no-video", "--reference-returns", "-1500", "-150")
+    pushed = run(hub, tmp_path, "-m", "sb3_gac.hub", "push", "model", "tester/gac", *options)
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.strip().startswith(f"{hub.url}/tester/gac/commit/")
+    pulled = run(hub, tmp_path, "-m", "sb3_gac.hub", "pull", "tester/gac", "--output", "pulled")
+    assert pulled.returncode == 0, pulled.stderr
+    assert load_safe(tmp_path / "pulled").policy_kwargs == model.policy_kwargs
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("model", "pulled")]
+    assert files[0] == files[1]
+
+
+def test_an_archive_takes_trust(hub, small_gac, tmp_path):
+    small_gac("Pendulum-v1").save(tmp_path / "model.zip")
+    done = run(hub, tmp_path, "-m", "sb3_gac.hub", "push", "model.zip", "tester/gac", "--env", "Pendulum-v1")
+    assert done.returncode == 1
+    assert "error: model.zip is an archive of SB3, a pickle: it is loaded with --trust-pickle only" in done.stderr
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("with_hub", [True, False])
+def test_the_example(hub, tmp_path, with_hub):
+    arguments = ("--timesteps", "400", "--output", "pendulum", *(("--repo-id", "tester/gac-Pendulum-v1") if with_hub else ()))
+    done = run(hub, tmp_path, str(ROOT / "examples" / "share_on_hub.py"), *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "the same actions" in done.stdout
+    assert (tmp_path / "pendulum" / "gac.json").exists()
+    if with_hub:
+        assert "README.md" in hub.repos["tester/gac-Pendulum-v1"].files()
+    else:
+        assert hub.requests == []
