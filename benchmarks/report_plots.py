@@ -12,6 +12,7 @@ from benchmarks.summary import Method, Summary, score_of, seed_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Distinct for colour-blind readers as well; what comes after them is dashed
 COLORS = ("#1f4e8c", "#d1603d", "#3b8f5a", "#8a5aa8", "#c99700", "#4aa3c0", "#7a7f87", "#b0456f")
@@ -53,12 +54,9 @@ def plot_curves(
     :param x_label: what is on the horizontal axes.
     :param is_log: whether they are logarithmic.
     """
-    n_columns = min(len(curves), 3)
-    n_rows = -(-len(curves) // n_columns)
     methods = list(dict.fromkeys(method for of_task in curves.values() for method in of_task))
-    figure = make_figure(width=1.0 + 3.6 * n_columns, height=0.9 + 2.9 * n_rows)
-    panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
-    for axes, (task, of_task) in zip(panels, curves.items(), strict=False):
+    figure, panels = _make_panels(len(curves), height=2.9)
+    for axes, (task, of_task) in zip(panels, curves.items(), strict=True):
         for method, curve in of_task.items():
             index = methods.index(method)
             color, style = COLORS[index % len(COLORS)], "-" if index < len(COLORS) else "--"
@@ -68,8 +66,6 @@ def plot_curves(
         _decorate(axes, task, x_label, "score")
         if is_log:
             axes.set_xscale("log")
-    for axes in list(panels)[len(curves) :]:
-        axes.set_visible(False)
     handles = {label: handle for a in figure.axes for handle, label in zip(*a.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)
@@ -91,8 +87,8 @@ def plot_ablations(summaries: Mapping[str, Mapping[Method, Summary]], phase: str
         if len(chosen) > 1:
             panels[task] = chosen
     n_bars = max(map(len, panels.values()))
-    figure = make_figure(width=1.6 + 3.6 * len(panels), height=1.2 + 0.28 * n_bars)
-    for axes, (task, chosen) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    figure, all_axes = _make_panels(len(panels), height=0.6 + 0.28 * n_bars)
+    for axes, (task, chosen) in zip(all_axes, panels.items(), strict=True):
         labels = [method.variant or "the recipe" for method in chosen]
         for y, (method, summary) in enumerate(chosen.items()):
             color = COLORS[1] if method.variant else COLORS[0]
@@ -118,8 +114,8 @@ def plot_calibration(rows: Sequence[Row], path: Path, title: str) -> None:
     :param title: title of the figure.
     """
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    figure = make_figure(width=1.0 + 3.6 * len(tasks), height=3.6)
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+    figure, panels = _make_panels(len(tasks), height=3.0)
+    for axes, task in zip(panels, tasks, strict=True):
         seeds = list(dict.fromkeys(row["seed"] for row in rows if row["task"] == task))
         for color, seed in zip(COLORS * len(seeds), seeds, strict=False):
             of_seed = [row for row in rows if (row["task"], row["seed"]) == (task, seed)]
@@ -128,13 +124,24 @@ def plot_calibration(rows: Sequence[Row], path: Path, title: str) -> None:
             )
             axes.plot(asked, means, "o-", color=color, markersize=4, label=f"seed {seed}")
             axes.fill_between(asked, lows, highs, color=color, alpha=0.15, linewidth=0)
-        ends = [min(float(row["asked"]) for row in rows if row["task"] == task), 0.0]
-        ends[1] = max(float(row["asked"]) for row in rows if row["task"] == task)
+        all_asked = [float(row["asked"]) for row in rows if row["task"] == task]
+        ends = [min(all_asked), max(all_asked)]
         axes.plot(ends, ends, "--", color="#7a7f87", linewidth=1, label="as asked")
         axes.legend(frameon=False, fontsize=8)
         _decorate(axes, task, "return asked for", "mean return achieved")
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path)
+
+
+def _make_panels(n_panels: int, height: float) -> tuple["Figure", list["Axes"]]:
+    """At most three beside each other."""
+    n_columns = min(n_panels, 3)
+    n_rows = -(-n_panels // n_columns)
+    figure = make_figure(width=1.2 + 3.6 * n_columns, height=0.7 + height * n_rows)
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes in panels[n_panels:]:
+        axes.set_visible(False)
+    return figure, panels[:n_panels]
 
 
 def _decorate(axes: "Axes", title: str, x_label: str, y_label: str) -> None:

@@ -182,8 +182,8 @@ def online_table(summaries: Mapping[str, Mapping[Method, Summary]]) -> str:
     rows = []
     for task, of_task in summaries.items():
         for method, after in of_task.items():
-            before = of_task.get(Method(method.algo, method.variant))
-            if method.phase == "online" and before is not None:
+            before = of_task.get(Method(method.algo))
+            if method.phase == "online" and not method.variant and before is not None:
                 rows.append(
                     {
                         "task": task,
@@ -201,29 +201,29 @@ def online_table(summaries: Mapping[str, Mapping[Method, Summary]]) -> str:
 
 def ablation_table(summaries: Mapping[str, Mapping[Method, Summary]], phase: str) -> str:
     """
-    Score of each ablation, and its difference from the recipe, by task.
+    Score of each ablation with its interval, then its difference from the recipe, by task.
 
     :param summaries: by task and method.
     :param phase: "offline" or "online".
     """
     variants = list(dict.fromkeys(method for of_task in summaries.values() for method in of_task if method.variant))
     variants = [method for method in variants if method.phase == phase]
-    if not variants:
+    if not any(Method(variant.algo, "", phase) in of_task for variant in variants for of_task in summaries.values()):
         return ""
     recipe = Method(variants[0].algo, "", phase)
     rows = []
     for method in [recipe, *variants]:
         row = {f"ablation, {phase}": method.variant or "the recipe"}
+        counts = []
         for task, of_task in summaries.items():
             if recipe not in of_task:
                 continue
             found = of_task.get(method)
             row[task] = format_interval(found.interval) if found else ""
-            row[f"{task}: difference"] = (
-                f"{found.interval.mean - of_task[recipe].interval.mean:+.1f}" if found and method.variant else ""
-            )
-            row[f"{task}: seeds"] = str(len(found.scores)) if found else ""
-        rows.append(row)
+            if found and method.variant:
+                row[task] += f", {found.interval.mean - of_task[recipe].interval.mean:+.1f}"
+            counts += [len(found.scores)] if found else []
+        rows.append({**row, "seeds": format_count(counts)})
     return format_table(rows)
 
 

@@ -116,9 +116,10 @@ def test_ablations_are_compared_with_the_recipe() -> None:
     ]
     table = cells(ablation_table(summarize(rows), "offline"))
     assert [line[0] for line in table[2:]] == ["the recipe", "no-clock", "plan-4"]
-    assert table[3][1:] == ["4.0", "-6.0", "1", "", "", ""]
-    assert table[4][1:] == ["", "", "", "60.0", "+10.0", "1"]
+    assert table[3][1:] == ["4.0, -6.0", "", "1"]
+    assert table[4][1:] == ["", "60.0, +10.0", "1"]
     assert ablation_table(summarize(rows[:1]), "offline") == ""
+    assert ablation_table(summarize(rows[1:2]), "offline") == ""
 
 
 def test_published_numbers_are_labelled_and_have_sources() -> None:

@@ -128,7 +128,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         (["--data", "Pendulum-v1", "--algos", "dqn"], "no algorithm 'dqn'"),
         (
             ["--data", "hopper-medium=a.hdf5", "--algos", "iql", "--peers-python", "no-such-python"],
-            "no Python at no-such-python",
+            "no-such-python: ",
         ),
         (["--data", "hopper-medium=a.hdf5", "--algos", "iql", "--peers-python", "/bin/false"], "has no d3rlpy"),
     ],
