@@ -263,8 +263,8 @@ class GAC(OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         if not (isinstance(self.policy_class, type) and issubclass(self.policy_class, LatentPlanPolicy)):
-            raise TypeError(
-                f"policy must be a LatentPlanPolicy, not {self.policy_class}; was the model saved by another algorithm?"
+            raise ValueError(
+                f"policy must subclass LatentPlanPolicy, {self.policy_class} does not; is the model of another algorithm?"
             )
         if self.replay_buffer_class is None:
             self.replay_buffer_class = TrajectoryReplayBuffer
