@@ -1,6 +1,7 @@
 """Figures of a report: learning curves, cost, calibration and ablations."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ def curves_of(points: Sequence[Row], x: str) -> dict[str, dict[str, dict[Method,
 
     :param points: evaluations of many runs.
     :param x: "timesteps" or "cpu_seconds", whose mean over the seeds is taken.
-    :return: by phase, by task, by method: (x, mean, low, high) of each evaluation that all seeds of the method have.
+    :return: by phase, by task, by method: (x, mean, low, high) of each evaluation that all seeds of the method have; over
+        timesteps, online curves start with the last evaluation of the offline phase.
     """
     runs: dict[tuple[str, str, Method], dict[str, list[Row]]] = {}
     for point in points:
@@ -39,6 +41,13 @@ def curves_of(points: Sequence[Row], x: str) -> dict[str, dict[str, dict[Method,
             interval = seed_interval([score_of(point) for point in evaluations])
             curve.append((float(np.mean([float(point[x]) for point in evaluations])), *interval))
         curves.setdefault(phase, {}).setdefault(task, {})[method] = curve
+    if x == "timesteps":
+        # What is learnt online starts where the offline phase ended
+        for task, of_task in curves.get("online", {}).items():
+            for method, curve in of_task.items():
+                before = curves.get("offline", {}).get(task, {}).get(replace(method, phase="offline"))
+                if before:
+                    curve.insert(0, (0.0, *before[-1][1:]))
     return curves
 
 

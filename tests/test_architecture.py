@@ -24,6 +24,7 @@ CHAINS = (
 
 # What `import sb3_gac` must do without: these come with the extras only.
 OPTIONAL_MODULES = (
+    "d3rlpy",
     "gymnasium_robotics",
     "h5py",
     "huggingface_hub",
@@ -32,6 +33,7 @@ OPTIONAL_MODULES = (
     "matplotlib",
     "mujoco",
     "optuna",
+    "ray",
     "rich",
     "rl_zoo3",
     "safetensors",

@@ -94,6 +94,17 @@ def test_curves_are_means_over_the_seeds() -> None:
     assert curves == {"offline": {"maze2d-umaze": {Method("gac"): [(100.0, 11.0, 10.0, 12.0), (200.0, 21.0, 20.0, 22.0)]}}}
 
 
+def test_curves_of_the_online_phase_start_where_the_offline_phase_ended() -> None:
+    points = [make_point("gac", 0, steps, steps / 10) for steps in (100, 200)] + [
+        make_point("gac", 0, 50, 99.0, phase="online")
+    ]
+    online = Method("gac", phase="online")
+    curve = curves_of(points, "timesteps")["online"]["maze2d-umaze"][online]
+    assert [(x, mean) for x, mean, _, _ in curve] == [(0.0, 20.0), (50.0, 99.0)]
+    assert len(curves_of(points, "cpu_seconds")["online"]["maze2d-umaze"][online]) == 1
+    assert len(curves_of(points[2:], "timesteps")["online"]["maze2d-umaze"][online]) == 1
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
