@@ -94,13 +94,13 @@ def draw_curve(curve: Curve, title: str, file: Path) -> str | None:
     if curve.returns.shape[1] > 1:
         axes.fill_between(curve.timesteps, curve.returns.min(1), curve.returns.max(1), color=INK, alpha=0.18, linewidth=0)
         axes.plot(curve.timesteps, means, color=INK, marker="o", markersize=3, label=curve.label)
+    elif len(means) < 2 * SMOOTHED_EPISODES:
+        axes.plot(curve.timesteps, means, color=INK, marker="o", markersize=4, label=curve.label)
     else:
         axes.plot(curve.timesteps, means, ".", color=INK, alpha=0.35, markersize=5, label=curve.label)
-        if len(means) >= 2 * SMOOTHED_EPISODES:
-            window = np.ones(SMOOTHED_EPISODES) / SMOOTHED_EPISODES
-            smoothed = np.convolve(means, window, mode="valid")
-            label = f"mean of {SMOOTHED_EPISODES} episodes"
-            axes.plot(curve.timesteps[SMOOTHED_EPISODES - 1 :], smoothed, color=INK, linewidth=1.8, label=label)
+        smoothed = np.convolve(means, np.ones(SMOOTHED_EPISODES) / SMOOTHED_EPISODES, mode="valid")
+        label = f"mean of {SMOOTHED_EPISODES} episodes"
+        axes.plot(curve.timesteps[SMOOTHED_EPISODES - 1 :], smoothed, color=INK, linewidth=1.8, label=label)
     axes.set(title=title, xlabel="environment steps", ylabel="return")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(alpha=0.25)

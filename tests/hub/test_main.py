@@ -1,6 +1,7 @@
 """The command line and the example, in processes of their own."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,20 @@ def run(hub, tmp_path, *arguments) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def test_the_lines_of_the_readme(hub, tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (lines,) = [block for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "push_to_hub" in block]
+    program = (
+        "from sb3_gac import GAC\n"
+        "made = model = GAC('MlpLatentPolicy', 'Pendulum-v1', policy_kwargs=dict(net_arch=[16], n_candidates=8))\n"
+        f"env = model.get_env()\n{lines}\n"
+        "assert model is not made and model.policy_kwargs == made.policy_kwargs\n"
+    )
+    done = run(hub, tmp_path, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert "README.md" in hub.repos["your-name/gac-Pendulum-v1"].files()
 
 
 def test_push_and_pull(hub, small_gac, tmp_path):
