@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
     :param url: path of a journal file that ends in ``.log``; ``grpc://host:port`` of a proxy, see :func:`serve`; or what
         SQLAlchemy takes, such as ``sqlite:///study.db``, ``postgresql+psycopg://user@host/database`` or ``mysql+pymysql://...``.
     :raises ConnectionError: when no proxy answers.
-    :raises ImportError: when the driver of a database is missing.
+    :raises ImportError: when Optuna or the driver of a database is missing.
     :raises ValueError: when the url is none of these.
     """
     require("tune", "optuna")
@@ -46,7 +47,9 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
     if url.startswith("grpc://"):
         require("tune", "grpc", "google.protobuf")
         host, port = _split_address(url)
-        proxy = optuna.storages.GrpcStorageProxy(host=host, port=port)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            proxy = optuna.storages.GrpcStorageProxy(host=host, port=port)
         try:
             proxy.wait_server_ready(timeout=PROXY_SECONDS)
         except ConnectionError as error:
@@ -54,7 +57,9 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
         return proxy
     if "://" not in url:
         raise ValueError(f"a storage is a journal file ending in .log, grpc://host:port or the URL of a database, not {url!r}")
-    return optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
 
 
 def serve(url: str, address: str) -> None:

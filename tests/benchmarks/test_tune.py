@@ -103,7 +103,7 @@ def test_the_same_seed_suggests_the_same() -> None:
 
 
 def test_two_processes_share_a_study() -> None:
-    study = tune(make_options(n_trials=6, workers=2, storage="sqlite:///study.db", train={"env": "Pendulum-v1"}))
+    study = tune(make_options(n_trials=6, workers=2, train={"env": "Pendulum-v1"}))
     assert [trial.state for trial in study.trials if trial.params] == [TrialState.COMPLETE] * 6
     workers = {trial.user_attrs["worker"] for trial in study.trials if trial.params}
     assert len(workers) == 2
@@ -250,12 +250,13 @@ def test_a_study_behind_a_proxy() -> None:
                 assert time.monotonic() < deadline and server.poll() is None
                 time.sleep(0.1)
         study = tune(make_options(n_trials=2, storage=f"grpc://{address}"))
-        assert len(study.trials) == 2
+        params = [trial.params for trial in study.trials]
+        assert len(params) == 2
     finally:
         server.terminate()
         server.wait()
     kept = optuna.load_study(study_name="tune", storage="sqlite:///study.db")
-    assert [trial.params for trial in kept.trials] == [trial.params for trial in study.trials]
+    assert [trial.params for trial in kept.trials] == params
 
 
 def test_what_no_phase_depends_on_is_not_suggested() -> None:
