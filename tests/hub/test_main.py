@@ -25,7 +25,8 @@ def test_the_lines_of_the_readme(hub, tmp_path):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (lines,) = [block for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "push_to_hub" in block]
     program = (
-        "from sb3_gac import GAC\n"
+        "import gymnasium as gym; from sb3_gac import GAC\n"
+        "gym.spec('Pendulum-v1').max_episode_steps = 20\n"
         "made = model = GAC('MlpLatentPolicy', 'Pendulum-v1', policy_kwargs=dict(net_arch=[16], n_candidates=8))\n"
         f"env = model.get_env()\n{lines}\n"
         "assert model is not made and model.policy_kwargs == made.policy_kwargs\n"
