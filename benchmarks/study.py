@@ -33,7 +33,7 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
 
     :param url: path of a journal file that ends in ``.log``; ``grpc://host:port`` of a proxy, see :func:`serve`; or what
         SQLAlchemy takes, such as ``sqlite:///study.db``, ``postgresql+psycopg://user@host/database`` or ``mysql+pymysql://...``.
-    :raises ConnectionError: when no proxy answers.
+    :raises ConnectionError: when no proxy answers, or the database cannot be used.
     :raises ImportError: when Optuna or the driver of a database is missing.
     :raises ValueError: when the url is none of these.
     """
@@ -57,9 +57,16 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
         return proxy
     if "://" not in url:
         raise ValueError(f"a storage is a journal file ending in .log, grpc://host:port or the URL of a database, not {url!r}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise ConnectionError(f"the database {shown} cannot be used: {error}") from error
 
 
 def serve(url: str, address: str) -> None:

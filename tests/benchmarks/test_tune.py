@@ -1,9 +1,11 @@
 import csv
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -304,6 +306,40 @@ def test_a_storage_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
         open_storage(f"grpc://127.0.0.1:{free_port()}")
     with pytest.raises(ValueError, match="the proxy serves a database"):
         serve("study.log", "localhost:1")
+
+
+def test_a_study_on_postgresql(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    pwd = pytest.importorskip("pwd")
+    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+        pytest.skip("there is no PostgreSQL")
+    if os.getuid() == 0:  # which PostgreSQL refuses
+        user = pwd.getpwnam("nobody")
+        rights: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    else:
+        rights = {}
+    port = free_port()
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    folder.chmod(0o777)
+    control = ["pg_ctl", "-D", str(folder / "data"), "-w", "-l", str(folder / "server.txt")]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    url = f"postgresql+psycopg://gac:secret@127.0.0.1:{port}/postgres"
+    try:
+        initialise = ["initdb", "-D", str(folder / "data"), "-U", "gac", "-A", "trust", "--no-sync"]
+        subprocess.run(initialise, check=True, capture_output=True, cwd=folder, **rights)
+        subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd=folder, **rights)
+        studies = [open_study("tune", url, seed=0, worker=worker) for worker in range(2)]
+        numbers = [study.ask().number for study in studies]
+        assert numbers == [0, 1]
+        assert [counted_trials(study) for study in studies] == [2, 2]
+        for study in studies:
+            study._storage.remove_session()
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, cwd=folder, **rights)
+        shutil.rmtree(folder, ignore_errors=True)
+    with pytest.raises(ConnectionError, match=r"gac:\*\*\*@127") as error_info:
+        open_storage(url)
+    assert "secret@" not in str(error_info.value)
 
 
 def test_scores_where_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
