@@ -24,7 +24,7 @@ class Job:
 
     :param name: of the run.
     :param command: its command.
-    :param folder: where it leaves everything.
+    :param folder: where it leaves everything; a relative one starts at the root of the checkout.
     """
 
     name: str
@@ -53,16 +53,17 @@ def perform(job: Job) -> Outcome:
 
     :param job: the run.
     """
-    shutil.rmtree(job.folder, ignore_errors=True)
-    job.folder.mkdir(parents=True)
+    folder = ROOT / job.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (job.folder / "output.txt").open("w+", encoding="utf-8") as output:
+    with (folder / "output.txt").open("w+", encoding="utf-8") as output:
         done = subprocess.run(job.command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         output.seek(0)
         last = output.readlines()[-N_LINES:]
     if done.returncode != 0:
         return Outcome([], [], f"exit status {done.returncode}\n{''.join(last)}")
-    return Outcome(read_rows(job.folder / "results.csv"), read_rows(job.folder / "evaluations.csv"))
+    return Outcome(read_rows(folder / "results.csv"), read_rows(folder / "evaluations.csv"))
 
 
 def perform_locally(jobs: Sequence[Job], n_workers: int) -> Iterator[tuple[Job, Outcome]]:
