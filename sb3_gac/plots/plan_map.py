@@ -9,7 +9,7 @@ import torch as th
 from sb3_gac.gac import GAC
 from sb3_gac.plots.figure import EMBER, color_by_return, make_figure, tidy
 from sb3_gac.random_state import fork_random_state
-from sb3_gac.type_aliases import TrajectoryBatch
+from sb3_gac.type_aliases import TensorObs, TrajectoryBatch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,9 @@ class PlanMap:
     target_return: float
 
 
-def infer_plan_map(model: GAC, n_trajectories: int = 512, n_starts: int = 64, seed: int = 0) -> PlanMap:
+def infer_plan_map(
+    model: GAC, n_trajectories: int = 512, n_starts: int = 64, seed: int = 0, use_noise: bool = False
+) -> PlanMap:
     """
     Infer the plans behind trajectories that the model has, and those it would choose where they start.
 
@@ -44,6 +46,8 @@ def infer_plan_map(model: GAC, n_trajectories: int = 512, n_starts: int = 64, se
     :param n_trajectories: Trajectories, drawn with replacement, equally many from the data set and the replay buffer.
     :param n_starts: Starts among theirs to choose plans for.
     :param seed: Seed of all draws; the random numbers of learning are left alone.
+    :param use_noise: Whether to map the noise ε of each plan, z = μ(o₁) + σ(o₁) ε, instead of the plan z. What the start
+        makes of a plan is taken out then, so that plans of different starts can be compared.
     :raises ValueError: when the model has no trajectories.
     """
     if not 1 <= n_starts <= n_trajectories:
@@ -59,18 +63,19 @@ def infer_plan_map(model: GAC, n_trajectories: int = 512, n_starts: int = 64, se
             while n_left > 0:  # as many at once as a gradient step takes
                 n = min(n_left, model.batch_size)
                 batch = buffer.sample(n, model.n_encode_steps + model.n_score_steps, model._vec_normalize_env)
-                means.append(_posterior_mean(model, batch).cpu().numpy())
+                mean = _posterior_mean(model, batch)
+                means.append(_coordinates(model, mean, batch.first_observations, use_noise))
                 returns.append(batch.returns.cpu().numpy())
                 n_left -= n
                 if n_starts_left > 0:
                     starts = batch.take(th.arange(min(n_starts_left, n), device=model.device)).first_observations
-                    exploited.append(model.actor.plan(starts, deterministic=True).cpu().numpy())
-                    explored.append(model.actor.plan(starts, deterministic=False).cpu().numpy())
+                    for plans, is_exploiting in ((exploited, True), (explored, False)):
+                        plans.append(_coordinates(model, model.actor.plan(starts, is_exploiting), starts, use_noise))
                     n_starts_left -= len(exploited[-1])
-    plans, all_returns = np.concatenate(means), np.concatenate(returns)
-    origin, axes, explained = _principal_axes(plans, all_returns)
+    known, all_returns = np.concatenate(means), np.concatenate(returns)
+    origin, axes, explained = _principal_axes(known, all_returns)
     return PlanMap(
-        plans=(plans - origin) @ axes,
+        plans=(known - origin) @ axes,
         returns=all_returns,
         exploited=(np.concatenate(exploited) - origin) @ axes,
         explored=(np.concatenate(explored) - origin) @ axes,
@@ -125,7 +130,7 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
         zorder=4,
         label="exploited: largest predicted return",
     )
-    shares = [f"{100 * share:.0f} % of the variance" for share in plan_map.explained]
+    shares = [f"{'under 1' if share < 0.01 else round(100 * share)} % of the variance" for share in plan_map.explained]
     tidy(axes, f"first principal axis of the plans ({shares[0]})", f"second ({shares[1]})")
     figure.colorbar(colors, ax=axes, label="return of the trajectory", fraction=0.05, pad=0.02)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
@@ -138,6 +143,15 @@ def _posterior_mean(model: GAC, batch: TrajectoryBatch) -> th.Tensor:
     features = model.policy.step_features(batch.observations, batch.ages)
     first_features = model.actor.extract_features(batch.first_observations, at_start=True)
     return model._posterior(features, batch.actions, first_features).mean
+
+
+def _coordinates(model: GAC, plans: th.Tensor, starts: TensorObs, use_noise: bool) -> np.ndarray:
+    """Plans, or the noise that makes them from the prior of their starts."""
+    if use_noise:
+        prior = model.actor.model.plan_prior(model.actor.extract_features(starts, at_start=True))
+        plans = (plans - prior.mean) * (-prior.log_std).exp()
+    coordinates: np.ndarray = plans.cpu().numpy()
+    return coordinates
 
 
 def _principal_axes(plans: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 import torch as th
 
 from sb3_gac.plots import PlanMap, infer_plan_map, plot_plan_map
-from sb3_gac.plots.plan_map import _principal_axes
+from sb3_gac.plots.plan_map import _coordinates, _principal_axes
 
 pytest.importorskip("matplotlib")
 
@@ -41,6 +41,7 @@ def test_a_map_has_as_many_plans_as_asked_for(small_gac: Any, diary_env: Any, ma
     assert plan_map.exploited.shape == plan_map.explored.shape == (7, 2)
     assert set(plan_map.returns) <= {0.0, 5.0, 10.0, 15.0, 20.0, 25.0}
     assert plan_map.target_return == model.target_return.value
+    assert infer_plan_map(model, 10, 7, use_noise=True).plans.shape == (10, 2)
     model.learn(30)  # six episodes of five steps, so that there is a replay buffer too
     assert infer_plan_map(model, n_trajectories=11, n_starts=3).plans.shape == (11, 2)
 
@@ -85,3 +86,12 @@ def test_a_figure_shows_the_map() -> None:
 def test_more_starts_than_trajectories_are_refused(small_gac: Any, diary_env: Any) -> None:
     with pytest.raises(ValueError, match="n_starts must be in"):
         infer_plan_map(small_gac(diary_env()), n_trajectories=3, n_starts=4)
+
+
+def test_the_noise_of_a_plan_is_what_the_prior_makes_it_from(small_gac: Any, diary_env: Any) -> None:
+    model = small_gac(diary_env())
+    starts, noise = th.randn(4, 3), th.randn(4, model.actor.plan_dim)
+    plans = model.actor.model.plan_prior(model.actor.extract_features(starts, at_start=True)).at(noise).detach()
+    with th.no_grad():
+        np.testing.assert_allclose(_coordinates(model, plans, starts, use_noise=True), noise, atol=1e-5)
+        np.testing.assert_array_equal(_coordinates(model, plans, starts, use_noise=False), plans)
