@@ -162,7 +162,7 @@ class GAC(OffPolicyAlgorithm):
         best_ratio: float = 0.5,
         offline_best_ratio: float = 0.5,
         best_fraction: float = 0.1,
-        best_by: Literal["return", "advantage"] = "return",
+        best_by: Literal["return", "advantage"] = "advantage",
         offline_ratio: float = 0.5,
         target_quantile: float = 0.9,
         target_rise: float = 0.1,
