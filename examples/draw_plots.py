@@ -55,9 +55,8 @@ def learn_pendulum(folder: Path, seed: int, gradient_steps: int, timesteps: int)
         "asked_return": lambda model: plot_asked_returns(ask_for_returns(model, ask_env)),
         "elbo": lambda model: plot_elbo(folder),
     }
-    data = rollout_trajectories(model, env, n_episodes=50, deterministic=False)
-    # The first log comes before the first figures: that of the ELBO reads it
-    callback = PlotCallback(gradient_steps // 2 + 1, figures)
+    data = rollout_trajectories(model, env, n_episodes=25, deterministic=False)
+    callback = PlotCallback(gradient_steps, figures)
     model.learn_offline(data, gradient_steps, callback=callback, log_interval=max(gradient_steps // 20, 1))
     eval_env = make_vec_env("Pendulum-v1", n_envs=5, seed=100)
     model.learn(timesteps, callback=EvalCallback(eval_env, eval_freq=200, n_eval_episodes=5, log_path=str(folder), verbose=0))
@@ -85,17 +84,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gradient-steps", type=int, default=200, help="offline gradient steps of each run (default: 200)")
     parser.add_argument("--timesteps", type=int, default=3_000, help="environment steps of each run (default: 3000)")
+    parser.add_argument("--runs", type=int, default=2, help="runs with different seeds (default: 2)")
     parser.add_argument("--output", type=Path, default=Path("runs") / "plots-example")
     options = parser.parse_args()
 
-    folders = [options.output / f"seed_{seed}" for seed in range(2)]
+    folders = [options.output / f"seed_{seed}" for seed in range(options.runs)]
     for seed, folder in enumerate(folders):
         model = learn_pendulum(folder, seed, options.gradient_steps, options.timesteps)
     save_figure(draw_plan_map(model), options.output / "plan_map.png")
     env = make_vec_env("Pendulum-v1", n_envs=5)
-    asked = ask_for_returns(model, env, n_episodes=10)
+    asked = ask_for_returns(model, env, n_episodes=5)
     save_figure(plot_asked_returns(asked, "Pendulum-v1"), options.output / "asked_return.png")
-    save_figure(plot_elbo(folders[-1], "Pendulum-v1, seed 1"), options.output / "elbo.png")
+    save_figure(plot_elbo(folders[-1], f"Pendulum-v1, {folders[-1].name}"), options.output / "elbo.png")
     save_figure(plot_curves({"GAC": folders}, "Pendulum-v1"), options.output / "learning_curves.png")
     if importlib.util.find_spec("gymnasium_robotics") is None:
         print("no maze is drawn: that takes Gymnasium-Robotics, of the extra envs")

@@ -84,7 +84,7 @@ def test_the_options_of_a_command_exist(page: str, command: str) -> None:
     if module.startswith("sb3_gac."):
         pytest.importorskip({"sb3_gac.zoo": "rl_zoo3", "sb3_gac.hub": "huggingface_hub"}[module])
         module += ".__main__"
-        subcommand = arguments[: 2 if arguments[0] == "plots" else 1]
+        subcommand = arguments[: 2 if arguments[:1] == ["plots"] else 1]
         text = help_of(module) + help_of(module, *subcommand)
     else:
         text = help_of(module)

@@ -40,6 +40,16 @@ def test_many_envs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pyte
 
 def test_draw_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    run("draw_plots.py", "--gradient-steps", "12", "--timesteps", "1000", monkeypatch=monkeypatch, tmp_path=tmp_path)
+    run(
+        "draw_plots.py",
+        "--gradient-steps",
+        "12",
+        "--timesteps",
+        "1000",
+        "--runs",
+        "1",
+        monkeypatch=monkeypatch,
+        tmp_path=tmp_path,
+    )
     drawn = {path.name for path in (tmp_path / "runs/plots-example").glob("*.png")}
     assert {"asked_return.png", "elbo.png", "learning_curves.png", "plan_map.png"} <= drawn
