@@ -150,13 +150,15 @@ def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
 
     :param study: the study.
     """
+    from optuna.trial import TrialState
+
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.params]
     names = sorted({name for trial in trials for name in trial.params})
     return [
         {
             "number": trial.number,
             "state": trial.state.name,
-            "value": "" if trial.value is None else trial.value,
+            "value": trial.value if trial.state == TrialState.COMPLETE else "",
             "last_evaluation": _last_value(trial),
             "n_evaluations": len(trial.intermediate_values),
             "seconds": "" if trial.duration is None else round(trial.duration.total_seconds(), 1),

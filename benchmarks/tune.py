@@ -257,7 +257,8 @@ def work(options: TuneOptions, worker: int) -> None:
         if counted_trials(study) >= options.n_trials:
             study.stop()
         if trial.params:
-            result = f"{trial.value:.1f}" if trial.value is not None else trial.user_attrs.get("reason", trial.state.name)
+            is_complete = trial.state == optuna.trial.TrialState.COMPLETE  # a pruned one has its last evaluation as value
+            result = f"{trial.value:.1f}" if is_complete else trial.user_attrs.get("reason", trial.state.name)
             print(f"trial {trial.number} of {options.n_trials}: {result}", flush=True)
 
     study.optimize(Objective(options), callbacks=[tell], catch=(SurplusTrialError,), gc_after_trial=True)

@@ -164,12 +164,17 @@ def test_a_trial_that_falls_behind_is_pruned() -> None:
     for _ in range(study_module.N_STARTUP_TRIALS):
         study.add_trial(create_trial(value=50.0, intermediate_values={1: 50.0, 2: 50.0, 3: 50.0}))
     run = FakeRun()
-    callback = PruningCallback(study.ask(), run)  # type: ignore[arg-type]
+    trial = study.ask()
+    trial.suggest_float("learning_rate", 0.0, 1.0)
+    callback = PruningCallback(trial, run)  # type: ignore[arg-type]
     run.evaluate(10.0)
     assert callback._on_step()  # a first evaluation prunes nothing
     run.evaluate(60.0)
     assert callback._on_step() and callback._on_step()
     assert study.trials[-1].intermediate_values == {1: 10.0, 2: 60.0}
+    study.tell(study.trials[-1].number, state=TrialState.PRUNED)
+    row = study_module.trial_rows(study)[0]
+    assert (row["state"], row["value"], row["last_evaluation"], row["n_evaluations"]) == ("PRUNED", "", 60.0, 2)
 
     run, behind = FakeRun(), study.ask()
     callback = PruningCallback(behind, run)  # type: ignore[arg-type]
