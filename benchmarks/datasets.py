@@ -60,7 +60,7 @@ def dataset_path(name: str, output: Path | None = None) -> Path:
         from minari.storage import get_dataset_path
 
         output = Path(get_dataset_path())
-    return output / dataset_id(name)
+    return output.absolute() / dataset_id(name)  # Minari joins relative paths to themselves
 
 
 def generate_dataset(

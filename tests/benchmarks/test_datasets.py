@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +212,13 @@ def test_gac_loads_it(tmp_path):
         np.testing.assert_array_equal(trajectory.observations, episode.observations[:-1])
         np.testing.assert_array_equal(trajectory.actions, episode.actions)
         assert trajectory.truncated and not trajectory.terminated
+
+
+def test_the_root_may_be_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = generate_dataset("maze2d-umaze", 100, output=Path("runs"))
+    assert path.is_relative_to(tmp_path / "runs")
+    assert sum(len(trajectory) for trajectory in load_minari(path)) == 100
 
 
 def test_minari_finds_it(tmp_path, monkeypatch):
