@@ -18,7 +18,11 @@ from sb3_gac.policies import LatentPlanPolicy, PlanActor
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 # What pages need beyond the core
-EXTRAS = {"pictures": ["matplotlib"], "sharing": ["safetensors", "huggingface_hub"], "tuning": ["rl_zoo3", "optuna"]}
+EXTRAS = {
+    "pictures": ["matplotlib", "gymnasium_robotics"],
+    "sharing": ["safetensors", "huggingface_hub"],
+    "tuning": ["rl_zoo3", "optuna"],
+}
 
 
 def blocks(page: str, language: str) -> list[str]:
