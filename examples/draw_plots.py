@@ -11,6 +11,7 @@ much. Everything is left in runs/plots-example.
 
 import argparse
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -77,7 +78,8 @@ def draw_maze(folder: Path, gradient_steps: int) -> None:
         "sampled from the prior": roll_out(model, envs, 150, "prior", n_plans=3),
         "exploited": roll_out(model, envs, 150, "exploit"),
     }
-    save_figure(plot_maze(Maze.of(envs[0]), panels, "PointMaze_UMaze-v3"), folder / "maze.png")
+    maze = replace(Maze.of(envs[0]), goal=None)  # every episode has a goal of its own
+    save_figure(plot_maze(maze, panels, "PointMaze_UMaze-v3"), folder / "maze.png")
 
 
 def main() -> None:

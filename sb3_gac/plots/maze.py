@@ -72,7 +72,7 @@ def plot_maze(
     maze: Maze, panels: Mapping[str, Sequence[Rollout]], title: str = "", max_return: float | None = None
 ) -> "Figure":
     """
-    Draw roll-outs over the walls, coloured by their returns, from their starts (circles) towards the goal (star).
+    Draw roll-outs over the walls, coloured by their returns, from their starts (circles) towards the goal (star), if any.
 
     :param maze: The maze.
     :param panels: Roll-outs by the label of the panel that they are drawn in.

@@ -56,7 +56,10 @@ def infer_plan_map(
     if not buffers:
         raise ValueError("this model has no trajectories: give it a data set with set_offline_data(), or let it learn online")
     model.policy.set_training_mode(False)
-    means, returns, exploited, explored = [], [], [], []
+    means: list[np.ndarray] = []
+    returns: list[np.ndarray] = []
+    exploited: list[np.ndarray] = []
+    explored: list[np.ndarray] = []
     with fork_random_state(seed, model.device), th.no_grad():
         for index, buffer in enumerate(buffers):
             n_left, n_starts_left = ((n + index) // len(buffers) for n in (n_trajectories, n_starts))
