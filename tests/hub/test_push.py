@@ -260,14 +260,14 @@ class TestPickles:
         assert not mark.exists()
 
 
-def test_the_archive_is_loaded_with_trust(hub, pendulum, env):
+def test_the_archive_is_loaded_with_trust(hub, pendulum, env, tmp_path):
     push(pendulum, hub, env)
     files = hub.repos[REPO].files()
     del files["gac.json"], files["model.safetensors"]
     np.testing.assert_array_equal(act(pull(hub, env=env, trust_pickle=True)), act(pendulum))
     files["other.zip"] = files["gac-Pendulum-v1.zip"]
     with pytest.raises(HubError, match=r"give filename=.*other\.zip"):
-        pull(hub, trust_pickle=True, cache_dir="elsewhere")
+        pull(hub, trust_pickle=True, cache_dir=tmp_path)
     with pytest.raises(ValueError, match="needs trust_pickle=True"):
         pull(hub, filename="other.zip")
 
