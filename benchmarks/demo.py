@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paper = {TASK: "GAC, offline, paper, original D4RL data", "normalised score": f"{PAPER_SCORE}"}
     rows.append({**dict.fromkeys(rows[0], ""), **paper})
     print(f"\n{format_table(rows)}\n")
-    print(f"{given.episodes} episodes each, seed {given.seed}, one seed: others differ by tens of points")
+    print(f"{given.episodes} episodes each, seed {given.seed}; other seeds differ")
     print(f"figures, models and tables are in {given.output}; {(time.monotonic() - start) / 60:.1f} minutes in all")
 
 
