@@ -19,7 +19,6 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 
 from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
 from sb3_gac.data.dataset import DatasetSource
-from sb3_gac.data.selection import sample_with_best
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
@@ -390,9 +389,8 @@ class GAC(OffPolicyAlgorithm):
         for buffer, size in zip(buffers, sizes, strict=True):
             best_ratio = self.offline_best_ratio if buffer is self.offline_buffer else self.best_ratio
             if size > 0:
-                batches.append(
-                    sample_with_best(buffer, size, n_steps, self._vec_normalize_env, best_ratio, self.best_fraction, baseline)
-                )
+                env = self._vec_normalize_env
+                batches.append(buffer.sample(size, n_steps, env, best_ratio, self.best_fraction, baseline=baseline))
         return TrajectoryBatch.concatenate(batches)
 
     def _take_statistics(self) -> None:

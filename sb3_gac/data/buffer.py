@@ -1,6 +1,7 @@
 """Replay buffer that keeps whole trajectories."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         best_ratio: float = 0.0,
         best_fraction: float = 0.1,
         by: SampleBy = "uniform",
+        baseline: Callable[[TensorObs], th.Tensor] | None = None,
     ) -> TrajectoryBatch:
         """
         Draw trajectories with replacement, and steps of each with replacement.
@@ -242,6 +244,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             this fraction of all transitions.
         :param by: How the rest is drawn: ``"uniform"`` over trajectories, by ``"length"`` (uniform over transitions)
             or by ``"return"`` (in proportion to the rank of the return, 1 for the worst).
+        :param baseline: Return to expect from first observations, of shape ``(batch_size,)``. The best are then those
+            trajectories, this fraction of as many as it takes, that exceed it most.
         :raises RuntimeError: when the buffer is empty.
         """
         if not 0.0 <= best_ratio <= 1.0:
@@ -249,8 +253,17 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         n_best = round(best_ratio * batch_size)
         records = self._table.draw(batch_size - n_best, by)
         if n_best > 0:
-            records = np.concatenate([self._table.draw_best(n_best, best_fraction), records])
+            records = np.concatenate([self._draw_best(n_best, best_fraction, baseline, env), records])
         return self._batch(records, n_steps, env)
+
+    def _draw_best(
+        self, n_best: int, fraction: float, baseline: Callable[[TensorObs], th.Tensor] | None, env: VecNormalize | None
+    ) -> Array:
+        if baseline is None:
+            return self._table.draw_best(n_best, fraction)
+        rivals = self._table.draw(round(n_best / fraction), "uniform")
+        expected = baseline(self._first_observations(rivals, env)).cpu().numpy()
+        return rivals[np.argsort(expected - rivals["episode_return"])[:n_best]]
 
     def best(self, n_trajectories: int, n_steps: int = 64, env: VecNormalize | None = None) -> TrajectoryBatch:
         """
@@ -351,16 +364,18 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         steps = (np.random.rand(len(records), n_steps) * lengths[:, None]).astype(np.int64)
         rows = (starts[:, None] + steps) % self.buffer_size  # (batch_size, n_steps)
         indices = rows * self.n_envs + columns[:, None]
-        first_indices = starts % self.buffer_size * self.n_envs + columns
         actions = _take(self.actions, indices).astype(np.float32, copy=False)
         return TrajectoryBatch(
             observations=self._tensor_obs(indices, env),
             actions=self.to_torch(actions, copy=False),
-            first_observations=self._tensor_obs(first_indices, env),
+            first_observations=self._first_observations(records, env),
             returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
             lengths=self.to_torch(lengths, copy=False),
             ages=self.to_torch(steps, copy=False),
         )
+
+    def _first_observations(self, records: Array, env: VecNormalize | None) -> TensorObs:
+        return self._tensor_obs(records["start"] % self.buffer_size * self.n_envs + records["column"], env)
 
     def _tensor_obs(self, indices: Array, env: VecNormalize | None) -> TensorObs:
         observations = self._normalize_obs(self._take_observations(indices), env)

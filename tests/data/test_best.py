@@ -7,7 +7,6 @@ import torch as th
 
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, TrajectoryReplayBuffer
-from sb3_gac.data.selection import sample_with_best
 
 SMALL = dict(policy_kwargs=dict(net_arch=[16]), n_encode_steps=4, n_score_steps=4, batch_size=8, seed=0, device="cpu")
 
@@ -31,7 +30,7 @@ def buffer() -> TrajectoryReplayBuffer:
 
 
 def test_with_a_baseline_the_best_exceed_what_their_start_lets_expect(buffer):
-    batch = sample_with_best(buffer, 64, 8, None, 0.5, 0.25, baseline=lambda first: 10 * first[:, 0])
+    batch = buffer.sample(64, 8, None, 0.5, 0.25, baseline=lambda first: 10 * first[:, 0])
     best = batch.returns[:32].round().long()
     assert set(best.tolist()) == {1, 11}  # and not the highest returns, 10 and 11
     assert set(batch.returns[32:].round().long().tolist()) == {0, 1, 10, 11}
@@ -40,7 +39,7 @@ def test_with_a_baseline_the_best_exceed_what_their_start_lets_expect(buffer):
 
 
 def test_without_a_baseline_the_best_have_the_highest_returns(buffer):
-    batch = sample_with_best(buffer, 64, 8, None, 0.5, 0.25)
+    batch = buffer.sample(64, 8, None, 0.5, 0.25)
     assert set(batch.returns[:32].round().long().tolist()) == {11}
 
 
