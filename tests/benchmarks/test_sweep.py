@@ -147,6 +147,7 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         list(perform_on_ray([], "local"))
 
 
+@pytest.mark.slow  # to start a cluster takes most of a minute
 def test_a_ray_cluster_makes_the_same_table(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     tables = []

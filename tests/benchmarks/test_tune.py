@@ -279,7 +279,7 @@ def test_what_no_phase_depends_on_is_not_suggested() -> None:
             assert set(params["online"]) == {"best_ratio", "best_fraction", "best_by", "policy_kwargs"}
         if mode == "offline-to-online":
             assert params["online"]["best_by"] == trial.params["best_by"]
-            assert params["online"]["policy_kwargs"] == {"n_averaged": 64, "explore_ratio": trial.params["explore_ratio"]}
+            assert params["online"]["policy_kwargs"] == {"explore_ratio": trial.params["explore_ratio"]}
     online = {"best_ratio", "best_fraction", "best_by", "explore_ratio"}
     assert names["offline-to-online"] - names["online"] == {"offline_best_ratio"}
     assert names["offline-to-online"] - names["offline"] == online
