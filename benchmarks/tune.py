@@ -64,6 +64,7 @@ class TuneOptions:
     :param storage: see :func:`benchmarks.study.open_storage`.
     :param study_name: name of the study.
     :param workers: processes on this machine.
+    :param n_seeds: seeds that each trial is trained with; its value is the mean. With one the best is often the luckiest.
     :param n_checks: fresh seeds to train the best settings and the default ones with; 0 for none.
     :param num_threads: threads of PyTorch in each process.
     """
@@ -73,11 +74,12 @@ class TuneOptions:
     storage: str = "study.log"
     study_name: str = "tune"
     workers: int = 1
+    n_seeds: int = 1
     n_checks: int = 0
     num_threads: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("n_trials", 1), ("workers", 1), ("n_checks", 0)):
+        for name, least in (("n_trials", 1), ("workers", 1), ("n_seeds", 1), ("n_checks", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.train.algo != "gac":
@@ -115,38 +117,54 @@ class Objective:
             trial.study.stop()
             raise SurplusTrialError
         options = self.options.train
-        params = {**suggest_params(trial, options.mode), **options.params}
-        run = Run(replace(options, params=params, output=self.options.folder / "trials" / str(trial.number)))
-        trial.set_user_attr("hyperparams", run.params)
+        options = replace(options, params={**suggest_params(trial, options.mode), **options.params})
+        callback = PruningCallback(trial)
+        values = []
         try:
-            results = run.train(PruningCallback(trial, run))
+            for i in range(self.options.n_seeds):
+                folder = self.options.folder / "trials" / str(trial.number) / (f"seed{i}" if self.options.n_seeds > 1 else "")
+                run = Run(replace(options, seed=options.seed + i, output=folder))
+                trial.set_user_attr("hyperparams", run.params)
+                callback.watch(run)
+                values.append(objective_value(run.task, run.train(callback)[-1]))
         except (ValueError, AssertionError) as error:  # what GAC raises when its loss is not finite
             trial.set_user_attr("reason", str(error))
             raise optuna.TrialPruned(str(error)) from error
         except optuna.TrialPruned as error:
             trial.set_user_attr("reason", str(error))
             raise
-        return objective_value(run.task, results[-1])
+        return float(np.mean(values))
 
 
 class PruningCallback(BaseCallback):
     """
-    Tell Optuna the evaluations of a run, and stop the run when it falls behind.
+    Tell Optuna the evaluations of the runs of a trial, one after the other, and stop when they fall behind.
 
     :param trial: the trial.
-    :param run: the run.
     """
 
-    def __init__(self, trial: "optuna.Trial", run: Run) -> None:
+    run: Run
+
+    def __init__(self, trial: "optuna.Trial") -> None:
         super().__init__()
         self.trial = trial
+        self.n_seen = 0  # of this run
+        self.n_reported = 0  # of all
+
+    def watch(self, run: Run) -> None:
+        """
+        Turn to the next run.
+
+        :param run: the run.
+        """
         self.run = run
-        self.n_reported = 0
+        self.n_seen = 0
 
     def _on_step(self) -> bool:
         import optuna
 
-        for point in self.run.points[self.n_reported :]:
+        for point in self.run.points[self.n_seen :]:
+            self.n_seen += 1
             self.n_reported += 1
             value = objective_value(self.run.task, point)
             if not np.isfinite(value):
@@ -329,6 +347,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--storage", help="journal file (*.log), URL of a database, or grpc://host:port (default: study.log in the folder)"
     )
     parser.add_argument("--study-name", help="default: task and mode")
+    parser.add_argument("--n-seeds", type=int, default=1, help="seeds of each trial, whose value is the mean (default: 1)")
     parser.add_argument("--n-checks", type=int, default=0, help="fresh seeds for the best and the default settings")
     parser.add_argument("--serve", metavar="HOST:PORT", help="serve the database given with --storage, and do nothing else")
     return parser
@@ -375,6 +394,7 @@ def parse_options(given: argparse.Namespace) -> TuneOptions:
         storage=given.storage or str(folder / "study.log"),
         study_name=given.study_name or name,
         workers=given.workers,
+        n_seeds=given.n_seeds,
         n_checks=given.n_checks,
         num_threads=given.num_threads,
     )

@@ -166,7 +166,8 @@ def test_a_trial_that_falls_behind_is_pruned() -> None:
     run = FakeRun()
     trial = study.ask()
     trial.suggest_float("learning_rate", 0.0, 1.0)
-    callback = PruningCallback(trial, run)  # type: ignore[arg-type]
+    callback = PruningCallback(trial)
+    callback.watch(run)  # type: ignore[arg-type]
     run.evaluate(10.0)
     assert callback._on_step()  # a first evaluation prunes nothing
     run.evaluate(60.0)
@@ -177,7 +178,8 @@ def test_a_trial_that_falls_behind_is_pruned() -> None:
     assert (row["state"], row["value"], row["last_evaluation"], row["n_evaluations"]) == ("PRUNED", "", 60.0, 2)
 
     run, behind = FakeRun(), study.ask()
-    callback = PruningCallback(behind, run)  # type: ignore[arg-type]
+    callback = PruningCallback(behind)
+    callback.watch(run)  # type: ignore[arg-type]
     run.evaluate(10.0)
     callback._on_step()
     run.evaluate(20.0)
@@ -195,6 +197,14 @@ def test_evaluations_reach_the_study() -> None:
     assert list(reported) == [1, 2]
     assert list(reported.values()) == [float(point["mean"]) for point in points[:2]]
     assert study.trials[0].value == float(points[-1]["mean"])
+
+
+def test_a_trial_of_several_seeds_has_their_mean_as_value() -> None:
+    study = tune(make_options(n_trials=1, n_seeds=2, train={"eval_freq": 20, "seed": 5}))
+    results = [read_csv(Path("search", "trials", "0", f"seed{i}", "results.csv"))[0] for i in range(2)]
+    assert [result["seed"] for result in results] == ["5", "6"]
+    assert study.trials[0].value == pytest.approx(np.mean([float(result["mean_return"]) for result in results]))
+    assert list(study.trials[0].intermediate_values) == [1, 2, 3, 4]
 
 
 def test_trials_of_a_killed_process_are_given_up() -> None:
