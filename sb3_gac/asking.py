@@ -34,7 +34,7 @@ class AskingPolicy:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
-        See :meth:`PlanActor.predict <sb3_gac.policies.PlanActor.predict>`.
+        See :meth:`PlanActor.predict <sb3_gac.actor.PlanActor.predict>`.
 
         :param observation: Observation, or a batch of them.
         :param state: What the last call returned; ``None`` at the start.

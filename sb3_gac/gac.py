@@ -17,12 +17,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
+from sb3_gac.actor import PlanActor
 from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
-from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, PlanActor, drop_without_effect
+from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
 from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
@@ -71,7 +72,7 @@ class GAC(OffPolicyAlgorithm):
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
 
     :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, or a class.
-        How plans are made and followed is set by ``policy_kwargs``, see :class:`~sb3_gac.policies.PlanActor`.
+        How plans are made and followed is set by ``policy_kwargs``, see :class:`~sb3_gac.actor.PlanActor`.
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
     :param buffer_size: Transitions that the replay buffer holds.

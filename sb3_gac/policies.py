@@ -1,4 +1,4 @@
-"""Policies that act by inferring a plan and following it."""
+"""Policies: the actor, with the encoder and the optimizer that it needs to learn."""
 
 import warnings
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
@@ -18,21 +17,9 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_gac.inference import exploit_plan, explore_plan
-from sb3_gac.networks import (
-    Clock,
-    FilmDecoder,
-    ObservationStandardizer,
-    PlanEncoder,
-    PlanPrior,
-    ReturnPredictor,
-    TrajectoryModel,
-)
-from sb3_gac.type_aliases import PlanState, TensorObs, TrajectoryBatch
-
-MIN_RETURN_STD = 1e-3
-
-NetArch = list[int] | dict[str, list[int]]
+from sb3_gac.actor import PlanActor
+from sb3_gac.networks import PlanEncoder
+from sb3_gac.type_aliases import NetArch, TensorObs
 
 # Policy arguments of SAC and TQC that name nothing in GAC, whose networks always share their features extractor
 WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
@@ -50,327 +37,6 @@ def drop_without_effect(kwargs: dict[str, Any], names: tuple[str, ...], owner: s
         have = "has" if len(dropped) == 1 else "have"
         warnings.warn(f"{', '.join(dropped)} {have} no effect on {owner}", stacklevel=3)
     return {name: value for name, value in kwargs.items() if name not in names}
-
-
-class PlanActor(BasePolicy):
-    """
-    The generative model and the inference on it: all that acting needs.
-
-    :param observation_space: Observation space.
-    :param action_space: Action space.
-    :param net_arch: Hidden layers of all networks; ``dict(pi=..., qf=...)`` gives the return predictor others.
-    :param activation_fn: Activation of all networks.
-    :param features_extractor_class: Features extractor, shared by all networks.
-    :param features_extractor_kwargs: Keyword arguments of the features extractor.
-    :param normalize_images: Whether to divide images by 255.
-    :param plan_dim: Size of a plan.
-    :param use_conditional_prior: Whether the prior over plans knows the first observation.
-    :param use_residual_prior: Whether plans are bent by a learned residual.
-    :param clock_scale: Steps after which the decoder's clock, age / (age + clock_scale), stands halfway; 0 for no clock. It
-        tells the start of a plan from its end: at one and the same place, leaving and arriving are different actions.
-    :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
-    :param n_candidates: Prior plans compared when a plan is made.
-    :param n_elites: Plans of the best known trajectories compared with them when exploiting.
-    :param n_averaged: Best candidates averaged into the plan when exploiting; 1 follows the best one.
-    :param exploit_steps: Gradient steps on the best candidates when exploiting.
-    :param exploit_learning_rate: Step size of these steps.
-    :param pessimism: Standard deviations of the ensemble subtracted from the predicted return when exploiting.
-    :param prior_weight: Standardised return that one nat of log p(ε) is worth when exploiting.
-    :param explore_ratio: Share of the plans that are sampled when not deterministic; the others are exploited.
-    :param explore_steps: Langevin steps when exploring.
-    :param explore_step_size: Step size of these steps.
-    :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
-    :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode, the paper.
-    """
-
-    elite_plans: th.Tensor | None
-    target_return: th.Tensor
-    candidate_noise: th.Tensor
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        net_arch: NetArch,
-        activation_fn: type[nn.Module],
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
-        features_extractor_kwargs: dict[str, Any] | None = None,
-        normalize_images: bool = True,
-        plan_dim: int = 16,
-        use_conditional_prior: bool = True,
-        use_residual_prior: bool = False,
-        clock_scale: float = 100.0,
-        n_critics: int = 5,
-        n_candidates: int = 256,
-        n_elites: int = 0,
-        n_averaged: int = 16,
-        exploit_steps: int = 0,
-        exploit_learning_rate: float = 0.05,
-        pessimism: float = 0.0,
-        prior_weight: float = 0.0,
-        explore_ratio: float = 1.0,
-        explore_steps: int = 0,
-        explore_step_size: float = 0.05,
-        use_action_noise: bool = True,
-        replan_freq: int = 0,
-    ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            features_extractor_class,
-            features_extractor_kwargs,
-            normalize_images=normalize_images,
-            squash_output=isinstance(action_space, spaces.Box),
-        )
-        counts = {"plan_dim": plan_dim, "n_critics": n_critics, "n_candidates": n_candidates, "n_averaged": n_averaged}
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
-        self.net_arch = net_arch
-        self.activation_fn = activation_fn
-        self.plan_dim = plan_dim
-        self.use_conditional_prior = use_conditional_prior
-        self.use_residual_prior = use_residual_prior
-        self.clock_scale = clock_scale
-        self.n_critics = n_critics
-        self.n_candidates = n_candidates
-        self.n_elites = n_elites
-        self.n_averaged = n_averaged
-        self.exploit_steps = exploit_steps
-        self.exploit_learning_rate = exploit_learning_rate
-        self.pessimism = pessimism
-        self.prior_weight = prior_weight
-        self.explore_ratio = explore_ratio
-        self.explore_steps = explore_steps
-        self.explore_step_size = explore_step_size
-        self.use_action_noise = use_action_noise
-        self.replan_freq = replan_freq
-
-        parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
-        self.sees_images = any(is_image_space(part, normalized_image=not normalize_images) for part in parts)
-
-        self.features_extractor = self.make_features_extractor()
-        self.standardizer = ObservationStandardizer(observation_space, normalize_images)
-        self.clock = Clock(clock_scale) if clock_scale > 0 else None
-        features_dim = self.features_extractor.features_dim
-        actor_arch, critic_arch = get_actor_critic_arch(net_arch)
-        self.model = TrajectoryModel(
-            PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
-            FilmDecoder(features_dim + (self.clock is not None), plan_dim, action_space, actor_arch, activation_fn),
-            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
-        )
-        self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
-        self.register_buffer("target_return", th.zeros(()))
-        # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
-        uniform = th.quasirandom.SobolEngine(plan_dim, scramble=True, seed=0).draw(n_candidates)
-        noise = th.distributions.Normal(0.0, 1.0).icdf(uniform.clamp(1e-4, 1 - 1e-4))
-        noise[0] = 0.0
-        self.register_buffer("candidate_noise", noise, persistent=False)
-
-    @property
-    def device(self) -> th.device:
-        """Device of the networks; SB3's own looks through all modules for it, at every step."""
-        return self.target_return.device
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        names = (
-            "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_residual_prior clock_scale n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate "
-            "pessimism prior_weight explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
-        ).split()
-        return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
-
-    def extract_features(
-        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None, at_start: bool = False
-    ) -> th.Tensor:
-        """
-        Features of standardised observations, of shape ``(batch_size, features_dim)``.
-
-        :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
-        :param features_extractor: Extractor to use instead of the policy's own.
-        :param at_start: Whether to read the observations as the start of a trajectory, as the prior and the return
-            predictor do.
-        """
-        extractor = self.features_extractor if features_extractor is None else features_extractor
-        features: th.Tensor = extractor(self.standardizer(self.preprocess(obs), at_start))
-        return features
-
-    def preprocess(self, obs: TensorObs) -> TensorObs:
-        """
-        Observations as SB3 preprocesses them: images scaled, integers as one-hot codes, all as floats.
-
-        :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
-        """
-        preprocessed: TensorObs = preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
-        return preprocessed
-
-    def set_statistics(self, batch: TrajectoryBatch) -> None:
-        """
-        Standardise observations, the clock and returns by those of a sample.
-
-        :param batch: Sampled trajectories.
-        """
-        if isinstance(batch.observations, dict):
-            flat: TensorObs = {key: part.flatten(0, 1) for key, part in batch.observations.items()}
-        else:
-            flat = batch.observations.flatten(0, 1)
-        self.standardizer.set_statistics(flat, batch.first_observations)
-        if self.clock is not None:
-            self.clock.set_statistics(batch.ages)
-        std = batch.returns.std(correction=0).item()
-        self.model.return_predictor.set_statistics(batch.returns.mean().item(), max(std, MIN_RETURN_STD))
-
-    def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | None = None) -> th.Tensor:
-        """
-        Infer one plan per environment, of shape ``(n_envs, plan_dim)``: policy improvement.
-
-        :param obs: Observations to plan from, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
-        :param deterministic: Whether to exploit (the best plan) or to explore (a sample given the target return).
-        :param target_return: Return asked for, in env units. By default the largest when exploiting and the moving target
-            when exploring.
-        """
-        with th.no_grad():
-            features = self.extract_features(obs, at_start=True)
-        asked = None if target_return is None else features.new_full((len(features),), target_return)
-        if deterministic:
-            return self._exploit(features, asked)
-        sought = self.target_return.expand(len(features)) if asked is None else asked
-        plans = explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps, self.explore_step_size)
-        if self.explore_ratio < 1:
-            is_exploiting = th.rand(len(plans), device=plans.device) >= self.explore_ratio
-            plans = th.where(is_exploiting.unsqueeze(-1), self._exploit(features, asked), plans)
-        return plans
-
-    def _exploit(self, features: th.Tensor, target_return: th.Tensor | None) -> th.Tensor:
-        return exploit_plan(
-            self.model,
-            features,
-            self.candidate_noise,
-            self.elite_plans,
-            self.n_averaged,
-            self.exploit_steps,
-            self.exploit_learning_rate,
-            self.pessimism,
-            self.prior_weight,
-            target_return,
-        )
-
-    @th.no_grad()
-    def expected_return(self, first_observations: TensorObs) -> th.Tensor:
-        """
-        Return of the prior's mean plan in env units, of shape ``(batch_size,)``: what to expect from a start.
-
-        :param first_observations: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
-        """
-        features = self.extract_features(first_observations, at_start=True)
-        means, _ = self.model.predict_return(self.model.plan_prior(features).mean, features)
-        return self.model.return_predictor.unstandardise(means.mean(dim=0))
-
-    def decoder_features(self, obs: TensorObs, ages: th.Tensor) -> th.Tensor:
-        """
-        What the decoder sees: features of the observations and the plan's clock, of shape ``(batch_size, decoder_dim)``.
-
-        :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
-        :param ages: Number of actions taken with each plan before, of shape ``(batch_size,)``.
-        """
-        features = self.extract_features(obs)
-        if self.clock is None:
-            return features
-        return th.cat((features, self.clock(ages).unsqueeze(-1).to(features.dtype)), dim=-1)
-
-    def forward(self, obs: TensorObs, plans: th.Tensor, ages: th.Tensor, deterministic: bool = False) -> th.Tensor:
-        """
-        Actions in [-1, 1] (Box) or integers, of shape ``(n_envs, action_dim)``.
-
-        :param obs: Current observations, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
-        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``.
-        :param ages: Number of actions taken with each plan before, of shape ``(n_envs,)``.
-        :param deterministic: Whether to take the most likely action.
-        """
-        features = self.decoder_features(obs, ages)
-        return self.model.act(features, plans, deterministic or not self.use_action_noise)
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        plans = self.plan(observation, deterministic)
-        actions: th.Tensor = self(observation, plans, plans.new_zeros(len(plans)), deterministic)
-        return actions
-
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-        target_return: float | None = None,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """
-        Actions for observations, and the plans to pass back at the next step.
-
-        Without state a plan is made for these observations; with it, plans are carried and only made anew where an episode
-        starts or, every ``replan_freq`` steps, where one has aged.
-
-        :param observation: Observation, or a batch of them.
-        :param state: What the last call returned; ``None`` at the start.
-        :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
-        :param deterministic: Whether to exploit or to explore.
-        :param target_return: Return asked for, in env units; see :meth:`plan`.
-        :raises ValueError: when given ``(obs, info)``, or a state or starts of other environments or of another policy.
-        """
-        if self.training:
-            self.set_training_mode(False)
-        if isinstance(observation, tuple) and len(observation) == 2 and isinstance(observation[1], dict):
-            raise ValueError(
-                "predict() was given a tuple (obs, info), expected an array or a dict: `obs, info = env.reset()` is "
-                "Gymnasium's API, `obs = vec_env.reset()` the one of vectorised environments."
-            )
-        obs_tensor, is_vectorized = self.obs_to_tensor(observation)
-        n_envs = len(next(iter(obs_tensor.values()))) if isinstance(obs_tensor, dict) else len(obs_tensor)
-
-        with th.no_grad():
-            if state is None:
-                plans, ages = self.plan(obs_tensor, deterministic, target_return), np.zeros(n_envs, dtype=np.int64)
-            else:
-                plans, ages = self._carry(state, n_envs, episode_start, obs_tensor, deterministic, target_return)
-            buffer_actions = self(obs_tensor, plans, th.as_tensor(ages, device=plans.device), deterministic).cpu().numpy()
-
-        actions = buffer_actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.action_space, spaces.Box):
-            actions = self.unscale_action(actions)
-        else:
-            actions = actions.astype(self.action_space.dtype)
-        if not is_vectorized:
-            actions = actions.squeeze(axis=0)
-        return actions, PlanState(plans.cpu().numpy(), ages + 1)
-
-    def _carry(
-        self,
-        state: tuple[np.ndarray, ...],
-        n_envs: int,
-        episode_start: np.ndarray | None,
-        obs: TensorObs,
-        deterministic: bool,
-        target_return: float | None,
-    ) -> tuple[th.Tensor, np.ndarray]:
-        """Plans and their ages, made anew where an episode starts or a plan has aged."""
-        if not isinstance(state, tuple) or len(state) != 2:
-            raise ValueError(f"predict() was given a state that is no {PlanState.__name__}, expected the one that it returned")
-        last_plans, ages = state
-        shapes, expected = (last_plans.shape, ages.shape), ((n_envs, self.plan_dim), (n_envs,))
-        if shapes != expected:
-            raise ValueError(f"predict() was given a state of plans and ages of shapes {shapes}, expected {expected}")
-        is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool, ndmin=1)
-        if is_due.shape != (n_envs,):
-            raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
-        if self.replan_freq > 0:
-            is_due |= ages >= self.replan_freq
-        plans = th.as_tensor(last_plans, device=self.device)
-        if is_due.any():
-            rows = th.as_tensor(is_due, device=self.device)
-            due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
-            plans = plans.clone()
-            plans[rows] = self.plan(due_obs, deterministic, target_return)
-            ages = np.where(is_due, 0, ages)
-        return plans, ages
 
 
 class LatentPlanPolicy(BasePolicy):
@@ -496,7 +162,7 @@ class LatentPlanPolicy(BasePolicy):
         deterministic: bool = False,
         target_return: float | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """See :meth:`PlanActor.predict`."""
+        """See :meth:`PlanActor.predict <sb3_gac.actor.PlanActor.predict>`."""
         if self.training:
             self.set_training_mode(False)
         return self.actor.predict(observation, state, episode_start, deterministic, target_return)
@@ -517,13 +183,11 @@ class CnnPolicy(LatentPlanPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
-        net_arch: NetArch | None = None,
-        activation_fn: type[nn.Module] = nn.ReLU,
         features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            observation_space, action_space, lr_schedule, net_arch, activation_fn, features_extractor_class, **kwargs
+            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
         )
 
 
@@ -539,11 +203,9 @@ class MultiInputPolicy(LatentPlanPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
-        net_arch: NetArch | None = None,
-        activation_fn: type[nn.Module] = nn.ReLU,
         features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            observation_space, action_space, lr_schedule, net_arch, activation_fn, features_extractor_class, **kwargs
+            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
         )

@@ -1,4 +1,4 @@
-"""Tuples that travel between the layers of the package."""
+"""Types, and tuples that travel between the layers of the package."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,6 +7,7 @@ import numpy as np
 import torch as th
 
 TensorObs = th.Tensor | dict[str, th.Tensor]
+NetArch = list[int] | dict[str, list[int]]
 
 
 class TrajectoryBatch(NamedTuple):

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from sb3_gac import GAC
-from sb3_gac.policies import LatentPlanPolicy, PlanActor
+from sb3_gac.actor import PlanActor
+from sb3_gac.policies import LatentPlanPolicy
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))

@@ -14,8 +14,9 @@ from stable_baselines3.common.save_util import load_from_zip_file, save_to_pkl
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC
+from sb3_gac.actor import PlanActor
 from sb3_gac.data import TrajectoryReplayBuffer
-from sb3_gac.policies import LatentPlanPolicy, PlanActor
+from sb3_gac.policies import LatentPlanPolicy
 
 
 def vec(env_class, n_envs, **kwargs) -> DummyVecEnv:

@@ -7,9 +7,9 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sb3_gac.actor import PlanActor
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.gac import GAC
-from sb3_gac.policies import PlanActor
 
 # What `learn` has set up when its callbacks start, and `learn_offline` sets up for itself
 LEARN_STATE = (
@@ -40,7 +40,7 @@ class OfflinePhase(BaseCallback):
     :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer.
     :param gradient_steps: Gradient steps that the model shall have made offline.
     :param settings: Settings that hold during this phase only: arguments of GAC, and ``policy_kwargs`` among those of
-        :class:`~sb3_gac.policies.PlanActor` that change no network.
+        :class:`~sb3_gac.actor.PlanActor` that change no network.
     :param return_only: Whether to throw the step rewards of the data away and keep the total of each trajectory.
     :param log_interval: Gradient steps between two logs; ``None`` never logs.
     :param progress_bar: Whether to show a progress bar.
