@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.envs import TASKS
 from benchmarks.hyperparam import HYPERPARAMS, load_hyperparams, load_yaml
+from benchmarks.job import from_root
 from benchmarks.peer import PEERS
 from benchmarks.train import ALGOS, MODES, Options, choose_phases, find_task
 
@@ -107,7 +108,7 @@ class Cell:
             "--output": folder,
         }
         if not self.is_peer:
-            given |= {"--mode": self.mode, "--conf-file": self.hyperparams}
+            given |= {"--mode": self.mode, "--conf-file": from_root(self.hyperparams)}
         words = [str(word) for option, value in given.items() if value is not None for word in (option, value)]
         if self.params:
             words += ["-params", *(f"{key}:{value}" for key, value in self.params.items())]

@@ -27,7 +27,7 @@ from benchmarks.envs import TASKS
 from benchmarks.extra import require
 from benchmarks.grid import ABLATIONS, ALL_ALGOS, Cell, load_ablations, make_grid
 from benchmarks.hyperparam import HYPERPARAMS, parse_params
-from benchmarks.job import ROOT, Job, Outcome, Row, perform_locally, perform_on_ray, read_rows
+from benchmarks.job import Job, Outcome, Row, from_root, perform_locally, perform_on_ray, read_rows
 from benchmarks.peer import D3RLPY
 from benchmarks.train import MODES
 
@@ -125,15 +125,9 @@ def _make_job(cell: Cell, output: Path, peers_python: str) -> Job:
     if data is None and cell.env in TASKS and cell.mode != "online":
         data = str(generate_dataset(cell.env))
     elif data is not None and Path(data).exists():
-        data = str(_from_root(Path(data)))
-    folder = _from_root(output / cell.name)
+        data = str(from_root(Path(data)))
+    folder = from_root(output / cell.name)
     return Job(cell.name, cell.command(peers_python if cell.is_peer else sys.executable, data, folder), folder)
-
-
-def _from_root(path: Path) -> Path:
-    """As the runs see it, which start from the root of the checkout, and as short as that allows for the record."""
-    path = path.resolve()
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def _add_outcome(results: Path, cell: Cell, outcome: Outcome) -> None:

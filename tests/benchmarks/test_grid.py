@@ -10,7 +10,7 @@ pytest.importorskip("mujoco")
 pytest.importorskip("yaml")
 
 from benchmarks.grid import ABLATIONS, Cell, load_ablations, make_grid
-from benchmarks.hyperparam import load_yaml, model_arguments, parse_params
+from benchmarks.hyperparam import HYPERPARAMS, load_yaml, model_arguments, parse_params
 from benchmarks.train import make_parser
 from sb3_gac import GAC
 
@@ -95,6 +95,16 @@ def test_the_command_means_the_cell(tmp_path: Path) -> None:
     assert (given.eval_episodes, given.output, given.no_progress) == (20, tmp_path, True)
     assert parse_params(given.hyperparams) == params
     assert Cell("maze2d-umaze", None, "dt").command("python3", None, tmp_path)[2] == "benchmarks.peers"
+
+
+def test_the_command_finds_the_recipe_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, expected in (
+        (HYPERPARAMS, "benchmarks/hyperparams/gac.yml"),  # the same on every machine
+        (Path("mine.yml"), str(tmp_path.resolve() / "mine.yml")),  # the runs start elsewhere
+    ):
+        command = Cell("maze2d-umaze", None, "gac", hyperparams=path).command("python3", None, tmp_path)
+        assert Path(command[command.index("--conf-file") + 1]) == Path(expected)
 
 
 def test_ablations_by_name(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 import csv
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -119,6 +123,33 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "1 of 2 runs are in results.csv\nfailed: Pendulum-v1/gac/seed13" in capsys.readouterr().out
     main([*arguments, "--dry-run"])
     assert "seed3: finished" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM to answer there")
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_sweep_that_is_stopped_stops_its_runs(tmp_path: Path, signal_number: signal.Signals) -> None:
+    pid_file = tmp_path / "pid"
+    run = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    program = (
+        "import pathlib, sys\n"
+        "from benchmarks.job import Job, perform_locally\n"
+        "run, pid_file = sys.argv[1:]\n"
+        "command, folder = [sys.executable, '-c', run, pid_file], pathlib.Path(pid_file).parent\n"
+        "list(perform_locally([Job(name, command, folder / name) for name in ('a', 'b')], n_workers=1))\n"
+    )
+    stopped = subprocess.Popen([sys.executable, "-c", program, run, str(pid_file)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        while not (pid_file.exists() and pid_file.read_text()):
+            assert stopped.poll() is None
+            time.sleep(0.01)
+        pid = int(pid_file.read_text())
+        stopped.send_signal(signal_number)
+        assert stopped.wait(timeout=20) != 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    finally:
+        stopped.kill()
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(
