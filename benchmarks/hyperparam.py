@@ -15,7 +15,7 @@ from sb3_gac import GAC
 HYPERPARAMS = Path(__file__).parent / "hyperparams" / "gac.yml"
 
 # Beside the arguments of GAC
-RUN_KEYS = ("policy", "n_envs", "online", "n_timesteps", "offline_gradient_steps")
+RUN_KEYS = ("policy", "n_envs", "n_timesteps", "offline_gradient_steps")
 # These come from elsewhere on the command line
 OTHER_KEYS = ("self", "env", "seed", "device", "verbose", "_init_setup_model", "sac_kwargs")
 

@@ -37,7 +37,6 @@ from benchmarks.record import format_range, format_table, provenance, write_rows
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset, load_dataset
 from sb3_gac.data.minari import open_minari
-from sb3_gac.zoo.offline_phase import change_settings
 
 ALGOS = {"gac": "GAC", "bc": "behaviour cloning", "bc10": "10 % behaviour cloning"}
 MODES = {"offline": ("offline",), "online": ("online",), "offline-to-online": ("offline", "online")}
@@ -330,7 +329,6 @@ class Run:
             if phase == "offline":
                 self.model.learn_offline(self.dataset, total, callback=callbacks, progress_bar=progress_bar)
             else:
-                change_settings(self.model, self.params.get("online", {}))
                 self.model.learn(total, callback=callbacks, progress_bar=progress_bar)
         except KeyboardInterrupt:
             self.model.save(self.folder / "model_interrupted")

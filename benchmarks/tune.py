@@ -182,16 +182,16 @@ def suggest_params(trial: "optuna.Trial", mode: str | None) -> dict[str, Any]:
     :param trial: the trial.
     :param mode: phases of the run; what bears on none of them is not suggested.
     """
-    params = convert_gac_params(suggest_learning(trial))
-    params["learning_rate"] = f"lin_{params['learning_rate']}"
+    suggested = suggest_learning(trial)
     if mode != "online":
-        params |= convert_gac_params(suggest_offline(trial))
-    overrides = _dotted(params)
-    if mode == "online":
-        overrides["online"] = {}  # what the file changes between the phases would hide what is suggested
+        suggested |= suggest_offline(trial)
     if mode != "offline":
-        overrides |= {f"online.{name}": value for name, value in _dotted(convert_gac_params(suggest_online(trial))).items()}
-    return overrides
+        suggested |= suggest_online(trial)
+    params = convert_gac_params(suggested)
+    params["learning_rate"] = f"lin_{params['learning_rate']}"
+    # One entry at a time: the others stay those of the file
+    policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.pop("policy_kwargs").items()}
+    return params | policy_kwargs
 
 
 def objective_value(task: Task, evaluation: Result | CurvePoint) -> float:
@@ -328,12 +328,6 @@ def _make_pool(options: TuneOptions) -> ProcessPoolExecutor:
         initializer=th.set_num_threads,
         initargs=(options.num_threads,),
     )
-
-
-def _dotted(params: dict[str, Any]) -> dict[str, Any]:
-    """One entry of ``policy_kwargs`` at a time: the others stay those of the file."""
-    policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.get("policy_kwargs", {}).items()}
-    return {**{name: value for name, value in params.items() if name != "policy_kwargs"}, **policy_kwargs}
 
 
 def make_parser() -> argparse.ArgumentParser:
