@@ -7,7 +7,6 @@ Ask a trained model for returns, and see what it achieves.
 Without --targets they are quantiles of the returns in the data set, and half as much again as its best.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from benchmarks.envs import Task
-from benchmarks.evaluation import bootstrap_interval, evaluate, make_eval_env, make_progress_bar
+from benchmarks.envs import Task, find_task
+from benchmarks.evaluation import EVALUATION_SEED, evaluate, make_eval_env, make_progress_bar
+from benchmarks.options import make_command_parser
 from benchmarks.record import format_range, format_table, provenance, write_rows
-from benchmarks.train import EVALUATION_SEED, find_task
 from sb3_gac import GAC
 from sb3_gac.data import load_dataset
+from sb3_gac.plots.interval import bootstrap_interval
 
 QUANTILES = (0.1, 0.5, 0.9, 0.99, 1.0)
 
@@ -78,16 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: those of the command line if None.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.calibration", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_command_parser("calibration", __doc__)
     parser.add_argument("--model", required=True, help="zip file of a trained GAC")
     parser.add_argument("--env", help="benchmark task or Gymnasium id")
     parser.add_argument("--data", help="Minari id or path, or a D4RL .hdf5 file, to take the targets from")
     parser.add_argument("--targets", nargs="+", type=float, help="returns to ask for, in env units")
     parser.add_argument("--eval-episodes", type=int, default=20, help="for each (default: %(default)s)")
     parser.add_argument("--results", type=Path, help="CSV file to add the rows to")
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     given = parser.parse_args(arguments)
     th.set_num_threads(1)
     try:
@@ -101,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))
     label = {"model": Path(given.model).name, "seed": model.seed}
-    rows = calibrate(model, task, targets, given.eval_episodes, not given.no_progress)
+    rows = calibrate(model, task, targets, given.eval_episodes, given.progress_bar)
     if given.results is not None:
         made_by = provenance()
         write_rows(given.results, [{**label, **row, **made_by} for row in rows], append=True)

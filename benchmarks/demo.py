@@ -9,7 +9,6 @@ The data set is made first, by D4RL's recipe. Scores before and after fine-tunin
 plans are left in the folder ``runs/demo``.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ from pathlib import Path
 import torch as th
 
 from benchmarks.datasets import generate_dataset, summarize_dataset
+from benchmarks.options import Options, make_command_parser
 from benchmarks.record import format_range, format_table
-from benchmarks.train import Options, Run
+from benchmarks.train import Run
 
 TASK = "maze2d-umaze"
 PAPER_SCORE = 67.8  # Table of arXiv 2512.21527, after offline training
@@ -30,16 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: those of the command line if None.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_command_parser("demo", __doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="gradient steps of the offline phase (default: the recipe's)")
     parser.add_argument("--online-steps", type=int, help="environment steps of the online phase (default: the recipe's)")
     parser.add_argument("--data-steps", type=int, default=300_000, help="steps of the data set (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=50, help="episodes of each evaluation (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs") / "demo")
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     given = parser.parse_args(arguments)
 
     start = time.monotonic()
@@ -58,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params={key: value for key, value in params.items() if value is not None},
         eval_episodes=given.episodes,
         output=given.output,
-        progress_bar=not given.no_progress,
+        progress_bar=given.progress_bar,
     )
     print("Learning from the data set, then in the maze")
     results = Run(options).train()

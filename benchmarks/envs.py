@@ -2,12 +2,16 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import FilterObservation, FlattenObservation
+
+from sb3_gac.data.minari import open_minari
+from sb3_gac.extra import require
 
 MAZE_MAPS = {
     "umaze": (
@@ -171,6 +175,47 @@ TASKS: dict[str, Task] = {
     )
 }
 """The nine benchmark tasks by name."""
+
+
+@dataclass(frozen=True)
+class MinariTask(Task):
+    """
+    The environment that a Minari data set was recorded for.
+
+    :param dataset: the ``minari.MinariDataset``.
+    """
+
+    dataset: Any
+
+    def make_env(self) -> gym.Env[Any, Any]:
+        """Build the evaluation environment."""
+        env: gym.Env[Any, Any] = self.dataset.recover_environment(eval_env=True)
+        return env
+
+
+def find_task(env: str | None, data: str | None = None) -> Task:
+    """
+    A benchmark task, or what stands for one: an environment whose reference scores are NaN where nobody knows them.
+
+    :param env: name of a task or Gymnasium id; None for the environment of the data set.
+    :param data: Minari id or path.
+    :raises ValueError: when there is no such environment, or none is named.
+    """
+    if env in TASKS:
+        require("envs", "mujoco", "gymnasium_robotics")
+        return TASKS[env]
+    if env is not None:
+        try:
+            spec = gym.spec(env)
+        except gym.error.Error as error:
+            raise ValueError(f"no benchmark task and no environment {env!r}: {error}; tasks: {', '.join(TASKS)}") from error
+        return Task(env, env, spec.max_episode_steps or -1, np.nan, np.nan)
+    if data is None or Path(data).suffix in (".hdf5", ".h5"):
+        raise ValueError("say which environment: a Minari data set brings one, nothing else does")
+    dataset = open_minari(data)
+    metadata = dataset.storage.metadata
+    references = (metadata.get("ref_min_score", np.nan), metadata.get("ref_max_score", np.nan))
+    return MinariTask(dataset.id, dataset.env_spec.id, dataset.env_spec.max_episode_steps or -1, *references, dataset)
 
 
 def make_env(task: str | Task) -> gym.Env[Any, Any]:

@@ -11,24 +11,14 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.envs import Task
-from benchmarks.extra import require
-from sb3_gac.plots.interval import Interval, bootstrap_interval
-
-__all__ = [
-    "Array",
-    "EnvBuilder",
-    "Interval",
-    "Predictor",
-    "bootstrap_interval",
-    "evaluate",
-    "make_eval_env",
-    "make_progress_bar",
-]
+from sb3_gac.extra import require
 
 EnvBuilder: TypeAlias = Callable[[], gym.Env[Any, Any]]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 MAX_ENVS = 25
+# Far from any seed of a training: both add the index of the environment to it
+EVALUATION_SEED = 10_000
 
 
 class Predictor(Protocol):

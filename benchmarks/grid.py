@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.envs import TASKS
+from benchmarks.envs import TASKS, find_task
 from benchmarks.hyperparam import HYPERPARAMS, load_hyperparams, load_yaml
 from benchmarks.job import from_root
+from benchmarks.options import ALGOS, MODES, Options, choose_phases
 from benchmarks.peer import PEERS
-from benchmarks.train import ALGOS, MODES, Options, choose_phases, find_task
 
 ABLATIONS = HYPERPARAMS.with_name("ablations.yml")
 ALL_ALGOS = (*ALGOS, *PEERS)
@@ -28,7 +28,7 @@ class Cell:
     :param variant: name of the ablation; empty for the recipe as it is.
     :param seed: of the training.
     :param params: hyper-parameters that take the place of the recipe's.
-    :param mode: see :class:`benchmarks.train.Options`.
+    :param mode: see :class:`benchmarks.options.Options`.
     :param eval_episodes: episodes of the evaluation after each phase.
     :param hyperparams: file of the recipe; the peers do not read it.
     """
@@ -68,8 +68,7 @@ class Cell:
         if self.is_peer:
             return {"n_updates": PEERS[self.algo].n_updates, **PEERS[self.algo].params, **self.params}
         task = find_task(self.env, self.data)
-        names = [name for name in (self.data, task.name, task.env_id) if name is not None]
-        return load_hyperparams(names, self.params, self.hyperparams)
+        return load_hyperparams([self.data, task.name, task.env_id], self.params, self.hyperparams)
 
     @property
     def settings(self) -> str:

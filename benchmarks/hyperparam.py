@@ -9,8 +9,8 @@ from typing import Any
 
 from stable_baselines3.common.utils import LinearSchedule
 
-from benchmarks.extra import require
 from sb3_gac import GAC
+from sb3_gac.extra import require
 
 HYPERPARAMS = Path(__file__).parent / "hyperparams" / "gac.yml"
 
@@ -21,12 +21,12 @@ OTHER_KEYS = ("self", "env", "seed", "device", "verbose", "_init_setup_model", "
 
 
 def load_hyperparams(
-    names: Sequence[str], overrides: Mapping[str, Any] | None = None, path: Path = HYPERPARAMS
+    names: Sequence[str | None], overrides: Mapping[str, Any] | None = None, path: Path = HYPERPARAMS
 ) -> dict[str, Any]:
     """
     Hyper-parameters of the first of the names that has an entry, else those of ``default``.
 
-    :param names: names of the task, the data set, the environment, in order of preference.
+    :param names: names of the data set, the task, the environment, in order of preference; None for one that there is not.
     :param overrides: take the place of what the file says; a dotted name such as ``policy_kwargs.plan_dim`` changes one
         entry of a dict.
     :param path: the YAML file.
@@ -34,9 +34,11 @@ def load_hyperparams(
     :raises ValueError: naming the file and the key, when a key is not known, or an entry is missing.
     """
     entries = load_yaml(path)
-    name = next((name for name in names if name in entries), "default")
+    name = next((name for name in names if name is not None and name in entries), "default")
     if name not in entries:
-        raise ValueError(f"{path} has no entry for {' or '.join(names)}, nor a default; it has {', '.join(entries)}")
+        raise ValueError(
+            f"{path} has no entry for {' or '.join(filter(None, names))}, nor a default; it has {', '.join(entries)}"
+        )
     params: dict[str, Any] = {"n_timesteps": 0, "offline_gradient_steps": 0, "n_envs": 1, **copy.deepcopy(entries[name])}
     for key, value in (overrides or {}).items():
         *outer, last = key.split(".")

@@ -8,14 +8,12 @@ import numpy as np
 
 from benchmarks.envs import MazeTask, Task
 from sb3_gac import GAC
-from sb3_gac.plots.figure import GREY, INK, count_steps, draw_references, make_figure, save_figure, tidy
+from sb3_gac.plots.figure import INK, count_steps, draw_references, make_figure, save_figure, tidy
 from sb3_gac.plots.maze import Maze, plot_maze
 from sb3_gac.plots.rollout import roll_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-__all__ = ["GREY", "INK", "PHASES", "CurvePoint", "make_figure", "plot_learning_curve", "plot_plans", "save_figure"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

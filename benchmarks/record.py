@@ -20,13 +20,18 @@ def provenance() -> dict[str, str]:
     import sb3_gac
 
     return {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": command(),
         "commit": commit(),
         "python": platform.python_version(),
         "sb3_gac": sb3_gac.__version__,
         **{package.replace("-", "_"): _version(package) for package in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def command() -> str:
+    """The command that is running, as it would be typed."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def commit() -> str:

@@ -9,18 +9,16 @@ The files are those of `python -m benchmarks.sweep` (learning curves are read fr
 
 import argparse
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.extra import require
 from benchmarks.job import Row, read_rows
 from benchmarks.plots import PHASES
-from benchmarks.record import commit, format_table
+from benchmarks.record import command, commit, format_table
 from benchmarks.report_plots import curves_of, plot_ablations, plot_calibration, plot_curves
 from benchmarks.summary import ablation_table, online_table, published_table, score_table, summarize
 from benchmarks.sweep import curves_path
+from sb3_gac.extra import require
 
 NOTES = """Scores are normalised as D4RL's, on **regenerated data**: D4RL's recipes run again, which do not give D4RL scores.
 Each is a mean over training seeds with its 95 % bootstrap interval over the seeds (none for a single seed), of the last model,
@@ -65,7 +63,9 @@ class Report:
     def write(self) -> Path:
         """Write the page and its pictures, and return where the page is."""
         self.output.mkdir(parents=True, exist_ok=True)
-        parts = [f"# {self.title}", f"Made by `{_command()}`{_at_commit()}.", NOTES, *self._tables(), *self._figures()]
+        found = commit()
+        made_by = f"Made by `{command()}`{f' at commit {found}' if found else ''}."
+        parts = [f"# {self.title}", made_by, NOTES, *self._tables(), *self._figures()]
         parts.append(self._origin())
         path = self.output / f"{self.name}.md"
         partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -157,14 +157,6 @@ def calibration_table(rows: Sequence[Row]) -> str:
 
 def _section(heading: str, text: str) -> list[str]:
     return [f"## {heading}", text] if text else []
-
-
-def _command() -> str:
-    return shlex.join(["python", *sys.orig_argv[1:]])
-
-
-def _at_commit() -> str:
-    return f" at commit {commit()}" if commit() else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

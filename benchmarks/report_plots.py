@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.job import Row
-from benchmarks.plots import make_figure, save_figure
 from benchmarks.summary import Method, Summary, score_of, seed_interval
+from sb3_gac.plots.figure import GREY, make_figure, save_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,7 +135,7 @@ def plot_calibration(rows: Sequence[Row], path: Path, title: str) -> None:
             axes.fill_between(asked, lows, highs, color=color, alpha=0.15, linewidth=0)
         all_asked = [float(row["asked"]) for row in rows if row["task"] == task]
         ends = [min(all_asked), max(all_asked)]
-        axes.plot(ends, ends, "--", color="#7a7f87", linewidth=1, label="as asked")
+        axes.plot(ends, ends, "--", color=GREY, linewidth=1, label="as asked")
         axes.legend(frameon=False, fontsize=8)
         _decorate(axes, task, "return asked for", "mean return achieved")
     figure.suptitle(title, fontsize=11)
@@ -154,7 +154,5 @@ def _make_panels(n_panels: int, height: float) -> tuple["Figure", list["Axes"]]:
 
 
 def _decorate(axes: "Axes", title: str, x_label: str, y_label: str) -> None:
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
-    axes.title.set_fontsize(10)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, x_label, y_label)
+    axes.set_title(title, fontsize=10)

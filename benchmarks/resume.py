@@ -7,7 +7,6 @@ The run learns from a data set, then in Pendulum-v1 with two environments. It wr
 kills hit one being written. Parameters, optimiser and replay buffer have to agree bit for bit.
 """
 
-import argparse
 import hashlib
 import multiprocessing
 import pickle
@@ -24,6 +23,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
 from benchmarks.evaluation import make_progress_bar
+from benchmarks.options import make_command_parser
 from sb3_gac import GAC, ExactCheckpointCallback, latest_checkpoint, load_checkpoint
 from sb3_gac.data import Trajectory, rollout_trajectories
 
@@ -198,14 +198,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: those of the command line if None.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.resume", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_command_parser("resume", __doc__)
     parser.add_argument("--kills", type=int, default=20, help="number of kills (default: %(default)s)")
     parser.add_argument("--offline-steps", type=int, default=200, help="gradient steps (default: %(default)s)")
     parser.add_argument("--online-steps", type=int, default=400, help="timesteps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: %(default)s)")
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     parser.add_argument(
         "--start-method",
         choices=("spawn", "fork"),
@@ -215,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     th.set_num_threads(1)
     n_identical, hits = kill_and_resume(
-        given.kills, given.offline_steps, given.online_steps, given.seed, not given.no_progress, given.start_method
+        given.kills, given.offline_steps, given.online_steps, given.seed, given.progress_bar, given.start_method
     )
     print(f"{n_identical} of {given.kills} killed runs ended with identical parameters, optimiser and replay buffer")
     print("kills: " + ", ".join(f"{count} {where}" for where, count in hits.items()))

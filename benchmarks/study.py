@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.extra import require
-from benchmarks.plots import GREY, INK, make_figure, save_figure
 from benchmarks.record import write_rows
+from sb3_gac.extra import require
+from sb3_gac.plots.figure import GREY, INK, make_figure, save_figure, tidy
 
 if TYPE_CHECKING:
     import optuna
@@ -215,10 +215,8 @@ def plot_history(study: "optuna.Study", path: Path, unit: str, references: Mappi
         axes.step(ends, [*best, best[-1]], where="post", color=INK, linewidth=1.2, alpha=0.6, label="best so far")
     for line_style, (label, value) in zip(("--", ":", "-."), (references or {}).items(), strict=False):
         axes.axhline(value, color="#a04000", linestyle=line_style, linewidth=1.2, label=label)
-    axes.set(xlabel="trial", ylabel=unit)
+    tidy(axes, "trial", unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=4)
     figure.suptitle(study.study_name, fontsize=11)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.envs import TASKS
-from benchmarks.evaluation import Array, Interval, bootstrap_interval
+from benchmarks.evaluation import Array
 from benchmarks.job import Row, read_rows
 from benchmarks.peer import PEERS
 from benchmarks.record import format_table
+from sb3_gac.plots.interval import Interval, bootstrap_interval
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 # What each algorithm is told of the rewards, besides what the peers are told

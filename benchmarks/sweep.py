@@ -24,12 +24,12 @@ from typing import Any
 
 from benchmarks.datasets import generate_dataset
 from benchmarks.envs import TASKS
-from benchmarks.extra import require
 from benchmarks.grid import ABLATIONS, ALL_ALGOS, Cell, load_ablations, make_grid
 from benchmarks.hyperparam import HYPERPARAMS, parse_params
 from benchmarks.job import Job, Outcome, Row, from_root, perform_locally, perform_on_ray, read_rows
+from benchmarks.options import MODES, make_command_parser
 from benchmarks.peer import D3RLPY
-from benchmarks.train import MODES
+from sb3_gac.extra import require
 
 
 def sweep(
@@ -168,9 +168,7 @@ def _make_bar(total: int, initial: int, is_shown: bool) -> Any:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_command_parser("sweep", __doc__)
     parser.add_argument(
         "--data", nargs="+", required=True, metavar="DATA", help="tasks, TASK=PATH, Gymnasium ids, Minari ids or paths"
     )
@@ -189,7 +187,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ray-address", help='a Ray cluster instead: its address, "auto", or "local" for a new one here')
     parser.add_argument("--peers-python", default=sys.executable, help="the Python that has d3rlpy (default: this one)")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be run")
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     return parser
 
 
@@ -229,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         # The runs have another working directory; a link to an interpreter is its virtual environment, it is not resolved
         python = os.path.abspath(shutil.which(given.peers_python) or given.peers_python)
-        failed = sweep(cells, given.results, given.output, perform_jobs, python, not given.no_progress)
+        failed = sweep(cells, given.results, given.output, perform_jobs, python, given.progress_bar)
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))
     print(f"{len(cells) - len(failed)} of {len(cells)} runs are in {given.results}")

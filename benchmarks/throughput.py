@@ -7,7 +7,6 @@ How much CPU time GAC takes to learn and to act, on one thread.
 Times are CPU times of the process, so that a busy machine does not spoil them (much), and medians.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.evaluation import make_progress_bar
+from benchmarks.options import make_command_parser
 from benchmarks.record import format_table, provenance, write_rows
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset, Trajectory
@@ -141,18 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: those of the command line if None.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_command_parser("throughput", __doc__)
     parser.add_argument("--hidden", type=int, default=256, help="size of the hidden layers (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=64, help="trajectories (default: %(default)s)")
     parser.add_argument("--n-steps", type=int, default=64, help="steps of each trajectory (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=100, help="calls that each median is of (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="CSV file")
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     given = parser.parse_args(arguments)
     th.set_num_threads(1)
-    rows = measure(given.hidden, given.batch_size, given.n_steps, given.repeats, not given.no_progress)
+    rows = measure(given.hidden, given.batch_size, given.n_steps, given.repeats, given.progress_bar)
     print(format_table([{**row, "value": f"{row['value']:,g}"} for row in rows]))
     if given.output is not None:
         made_by = provenance()

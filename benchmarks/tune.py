@@ -19,39 +19,26 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
 
 from benchmarks import train
-from benchmarks.envs import Task
-from benchmarks.extra import require
+from benchmarks.envs import Task, find_task
 from benchmarks.hyperparam import dump_yaml
-from benchmarks.plots import CurvePoint
+from benchmarks.job import read_rows
+from benchmarks.objective import Objective, SurplusTrialError, objective_value
+from benchmarks.options import Options, parse_options
 from benchmarks.record import format_table, provenance, write_rows
-from benchmarks.study import (
-    counted_trials,
-    open_storage,
-    open_study,
-    release_trials,
-    report_study,
-    serve,
-    this_worker,
-)
-from benchmarks.train import Options, Result, Run
-from sb3_gac.zoo.sampler import convert_gac_params, suggest_learning, suggest_offline, suggest_online
+from benchmarks.study import counted_trials, open_storage, open_study, release_trials, report_study, serve
+from sb3_gac.extra import require
 
 if TYPE_CHECKING:
     import optuna
 
 # Far from the seed of the trials, and from that of the evaluations
 CHECK_SEED = 1_000
-
-
-class SurplusTrialError(Exception):
-    """Another process has begun the last trial asked for."""
 
 
 @dataclass(frozen=True)
@@ -92,121 +79,6 @@ class TuneOptions:
         return self.train.output
 
 
-class Objective:
-    """
-    Train and evaluate what a trial suggests.
-
-    :param options: what to search, and how.
-    """
-
-    def __init__(self, options: TuneOptions) -> None:
-        self.options = options
-
-    def __call__(self, trial: "optuna.Trial") -> float:
-        """
-        Value of a trial.
-
-        :param trial: the trial.
-        :raises optuna.TrialPruned: when it falls behind, or a loss or a return is not finite.
-        :raises SurplusTrialError: when the study has all its trials already.
-        """
-        import optuna
-
-        trial.set_user_attr("worker", this_worker())
-        if counted_trials(trial.study, before=trial.number) >= self.options.n_trials:
-            trial.study.stop()
-            raise SurplusTrialError
-        options = self.options.train
-        options = replace(options, params={**suggest_params(trial, options.mode), **options.params})
-        callback = PruningCallback(trial)
-        values = []
-        try:
-            for i in range(self.options.n_seeds):
-                folder = self.options.folder / "trials" / str(trial.number) / (f"seed{i}" if self.options.n_seeds > 1 else "")
-                run = Run(replace(options, seed=options.seed + i, output=folder))
-                trial.set_user_attr("hyperparams", run.params)
-                callback.watch(run)
-                values.append(objective_value(run.task, run.train(callback)[-1]))
-        except (ValueError, AssertionError) as error:  # what GAC raises when its loss is not finite
-            trial.set_user_attr("reason", str(error))
-            raise optuna.TrialPruned(str(error)) from error
-        except optuna.TrialPruned as error:
-            trial.set_user_attr("reason", str(error))
-            raise
-        return float(np.mean(values))
-
-
-class PruningCallback(BaseCallback):
-    """
-    Tell Optuna the evaluations of the runs of a trial, one after the other, and stop when they fall behind.
-
-    :param trial: the trial.
-    """
-
-    run: Run
-
-    def __init__(self, trial: "optuna.Trial") -> None:
-        super().__init__()
-        self.trial = trial
-        self.n_seen = 0  # of this run
-        self.n_reported = 0  # of all
-
-    def watch(self, run: Run) -> None:
-        """
-        Turn to the next run.
-
-        :param run: the run.
-        """
-        self.run = run
-        self.n_seen = 0
-
-    def _on_step(self) -> bool:
-        import optuna
-
-        for point in self.run.points[self.n_seen :]:
-            self.n_seen += 1
-            self.n_reported += 1
-            value = objective_value(self.run.task, point)
-            if not np.isfinite(value):
-                raise optuna.TrialPruned(f"the return of evaluation {self.n_reported} is {value}")
-            self.trial.report(value, self.n_reported)
-            if self.trial.should_prune():
-                raise optuna.TrialPruned(f"fell behind at evaluation {self.n_reported}")
-        return True
-
-
-def suggest_params(trial: "optuna.Trial", mode: str | None) -> dict[str, Any]:
-    """
-    Overrides of the file's hyper-parameters, for :func:`benchmarks.hyperparam.load_hyperparams`.
-
-    :param trial: the trial.
-    :param mode: phases of the run; what bears on none of them is not suggested.
-    """
-    suggested = suggest_learning(trial)
-    if mode != "online":
-        suggested |= suggest_offline(trial)
-    if mode != "offline":
-        suggested |= suggest_online(trial)
-    params = convert_gac_params(suggested)
-    params["learning_rate"] = f"lin_{params['learning_rate']}"
-    # One entry at a time: the others stay those of the file
-    policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.pop("policy_kwargs").items()}
-    return params | policy_kwargs
-
-
-def objective_value(task: Task, evaluation: Result | CurvePoint) -> float:
-    """
-    What is maximised.
-
-    :param task: what was evaluated.
-    :param evaluation: the evaluation.
-    :return: the normalised score, or the mean return where there are no reference scores.
-    """
-    if not np.isnan(task.ref_max_score):
-        return evaluation.score
-    return evaluation.mean if isinstance(evaluation, CurvePoint) else evaluation.mean_return
-
-
 def prepare(options: TuneOptions) -> Task:
     """
     Complain before the work begins; data that has to be made first is made here, not by every worker at once.
@@ -218,7 +90,7 @@ def prepare(options: TuneOptions) -> Task:
     :raises ValueError: when the options contradict each other, the data, or the storage.
     """
     require("tune", "optuna")
-    run = Run(options.train)
+    run = train.Run(options.train)
     assert run.model.env is not None
     run.model.env.close()
     open_storage(options.storage)
@@ -279,7 +151,8 @@ def work(options: TuneOptions, worker: int) -> None:
             result = f"{trial.value:.1f}" if is_complete else trial.user_attrs.get("reason", trial.state.name)
             print(f"trial {trial.number} of {options.n_trials}: {result}", flush=True)
 
-    study.optimize(Objective(options), callbacks=[tell], catch=(SurplusTrialError,), gc_after_trial=True)
+    objective = Objective(options.train, options.n_trials, options.n_seeds)
+    study.optimize(objective, callbacks=[tell], catch=(SurplusTrialError,), gc_after_trial=True)
 
 
 def check_best(options: TuneOptions, task: Task) -> dict[str, list[float]]:
@@ -359,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if given.serve is not None:
             return serve(given.storage or "", given.serve)
-        options = parse_options(given)
+        options = parse_tune_options(given)
         task = prepare(options)
     except (ConnectionError, FileNotFoundError, ImportError, ValueError) as error:
         parser.error(str(error))
@@ -372,18 +245,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"settings: {options.folder / 'best.yml'}; all else is in {options.folder}")
 
 
-def parse_options(given: argparse.Namespace) -> TuneOptions:
+def parse_tune_options(given: argparse.Namespace) -> TuneOptions:
     """
     Options from the command line.
 
     :param given: what :func:`make_parser` has parsed.
     :raises ValueError: when the options contradict each other.
     """
-    task = train.find_task(given.env, given.data)
+    task = find_task(given.env, given.data)
     name = f"{task.name}-{given.mode}"
     folder = given.output or Path("runs") / task.name.replace("/", "_") / f"tune-{given.mode}"
     return TuneOptions(
-        train=replace(train.parse_options(given), output=folder, progress_bar=False),
+        train=replace(parse_options(given), output=folder, progress_bar=False),
         n_trials=given.n_trials,
         storage=given.storage or str(folder / "study.log"),
         study_name=given.study_name or name,
@@ -400,10 +273,7 @@ def format_checks(path: Path) -> str:
 
     :param path: the CSV file.
     """
-    import csv
-
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(path)
     names = list(dict.fromkeys(row["settings"] for row in rows))
     table = []
     for name in names:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are not installed
 
-from benchmarks.train import Options
+from benchmarks.options import Options
 from benchmarks.tune import TuneOptions, tune
 
 FOLDER = Path("runs") / "tune-example"

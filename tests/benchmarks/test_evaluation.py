@@ -8,7 +8,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from benchmarks.evaluation import bootstrap_interval, evaluate
+from benchmarks.evaluation import evaluate
 
 MAX_LENGTH = 10
 
@@ -126,26 +126,3 @@ def test_no_episode_is_no_evaluation() -> None:
     model: Any = RecordingModel()
     with pytest.raises(ValueError, match="positive number of episodes"):
         evaluate(model, RandomLengthEnv, 0, seed=0)
-
-
-def test_the_interval_of_many_coin_throws_is_the_normal_one() -> None:
-    interval = bootstrap_interval([0.0, 1.0] * 200)
-    half_width = 1.96 * 0.5 / np.sqrt(400)
-    assert interval.mean == 0.5
-    np.testing.assert_allclose([interval.low, interval.high], [0.5 - half_width, 0.5 + half_width], atol=0.006)
-
-
-def test_the_interval_of_equal_values_is_a_point() -> None:
-    assert bootstrap_interval([3.0] * 5) == (3.0, 3.0, 3.0)
-
-
-def test_a_higher_level_is_wider_and_the_same_values_have_the_same_interval() -> None:
-    values = np.random.default_rng(0).normal(size=20)
-    narrow, wide = bootstrap_interval(values, level=0.5), bootstrap_interval(values, level=0.99)
-    assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
-    assert bootstrap_interval(values, level=0.5) == narrow
-
-
-def test_the_mean_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="no values"):
-        bootstrap_interval([])

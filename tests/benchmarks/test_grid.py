@@ -10,7 +10,8 @@ pytest.importorskip("mujoco")
 pytest.importorskip("yaml")
 
 from benchmarks.grid import ABLATIONS, Cell, load_ablations, make_grid
-from benchmarks.hyperparam import HYPERPARAMS, load_yaml, model_arguments, parse_params
+from benchmarks.hyperparam import HYPERPARAMS, load_yaml, model_arguments
+from benchmarks.options import parse_options
 from benchmarks.train import make_parser
 from sb3_gac import GAC
 
@@ -90,10 +91,10 @@ def test_the_command_means_the_cell(tmp_path: Path) -> None:
     cell = Cell("maze2d-umaze", None, "gac", "small", 4, params, "offline", 20)
     python, minus_m, module, *words = cell.command("python3", "/data", tmp_path)
     assert (python, minus_m, module) == ("python3", "-m", "benchmarks.train")
-    given = make_parser().parse_args(words)
+    given = parse_options(make_parser().parse_args(words))
     assert (given.env, given.data, given.algo, given.seed, given.mode) == ("maze2d-umaze", "/data", "gac", 4, "offline")
-    assert (given.eval_episodes, given.output, given.no_progress) == (20, tmp_path, True)
-    assert parse_params(given.hyperparams) == params
+    assert (given.eval_episodes, given.output, given.progress_bar) == (20, tmp_path, False)
+    assert given.params == params
     assert Cell("maze2d-umaze", None, "dt").command("python3", None, tmp_path)[2] == "benchmarks.peers"
 
 

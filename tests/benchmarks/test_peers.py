@@ -17,9 +17,9 @@ from benchmarks import peer as peer_module
 from benchmarks import peers
 from benchmarks.envs import TASKS, Task
 from benchmarks.evaluation import evaluate, make_eval_env
+from benchmarks.options import Options
 from benchmarks.peer import PEERS, LastStepVecEnv, SequencePolicy, make_algorithm, make_buffer, visible_trajectories
 from benchmarks.peers import PeerRun, main
-from benchmarks.train import Options
 from sb3_gac.data import OfflineDataset, Trajectory
 
 SHORT_PENDULUM = Task("short-pendulum", "Pendulum-v1", 12, -400.0, 0.0)
@@ -161,7 +161,7 @@ def test_each_peer_learns_and_is_evaluated(d3rlpy: Any, data: str, name: str) ->
         (row,) = csv.DictReader(file)
     assert row["d3rlpy"] == d3rlpy.__version__
     assert row["algo"] == name
-    assert [point.timesteps for point in run.points] == [2, 4]
+    assert [point.timesteps for point in run.folder.points] == [2, 4]
     for left in ("config.yml", "evaluations.csv", "results.csv", "model.d3", "learning_curve.png"):
         assert (Path("run") / left).stat().st_size > 0
 

@@ -7,7 +7,6 @@ pytest.importorskip("gymnasium_robotics")
 pytest.importorskip("mujoco")
 
 from benchmarks.envs import TASKS
-from benchmarks.evaluation import Interval
 from benchmarks.job import Row, read_rows
 from benchmarks.summary import (
     PUBLISHED,
@@ -23,6 +22,7 @@ from benchmarks.summary import (
     stratified_intervals,
     summarize,
 )
+from sb3_gac.plots.interval import Interval
 
 
 def make_row(algo: str, score: float, seed: int = 0, **changes: str) -> Row:

@@ -19,11 +19,12 @@ pytest.importorskip("yaml")
 import h5py
 import yaml
 
-from benchmarks import datasets, train
+from benchmarks import datasets, evaluation, train
 from benchmarks.bc import BehaviourCloning
-from benchmarks.envs import TASKS, Task, get_task
+from benchmarks.envs import TASKS, MinariTask, Task, find_task, get_task
 from benchmarks.hyperparam import load_hyperparams
-from benchmarks.train import MinariTask, Options, choose_phases, find_task, main
+from benchmarks.options import Options, choose_phases
+from benchmarks.train import main
 from sb3_gac import GAC
 
 N_TRAJECTORIES, HORIZON = 12, 20
@@ -247,4 +248,4 @@ def test_the_training_environments_are_seeded_apart_from_the_evaluations(data: s
     assert run.model.env is not None
     expected, _ = gym.make("Pendulum-v1").reset(seed=7)
     np.testing.assert_array_equal(run.model.env.reset()[0], expected)
-    assert train.EVALUATION_SEED > 1000
+    assert evaluation.EVALUATION_SEED > 1000

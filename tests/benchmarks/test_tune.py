@@ -26,9 +26,12 @@ from optuna.trial import TrialState, create_trial
 from benchmarks import study as study_module
 from benchmarks.envs import TASKS, Task
 from benchmarks.hyperparam import load_hyperparams, model_arguments
+from benchmarks.objective import Objective, PruningCallback, suggest_params
+from benchmarks.options import Options
+from benchmarks.plots import CurvePoint
 from benchmarks.study import counted_trials, open_storage, open_study, release_trials, serve
-from benchmarks.train import CurvePoint, Options, Run
-from benchmarks.tune import PruningCallback, TuneOptions, main, suggest_params, tune
+from benchmarks.train import Run
+from benchmarks.tune import TuneOptions, main, tune
 from sb3_gac import GAC
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,45 +151,38 @@ def test_what_is_not_finite_is_pruned_and_the_study_goes_on(capsys: pytest.Captu
     assert read_csv(Path("search", "trials.csv"))[0]["reason"].startswith("the loss is not finite")
 
 
-class FakeRun:
-    """A run of which nothing is known but its evaluations."""
-
-    task = Task("a", "a-v0", 1, 0.0, 100.0)
-
-    def __init__(self) -> None:
-        self.points: list[CurvePoint] = []
-
-    def evaluate(self, score: float) -> None:
-        self.points.append(CurvePoint("offline", 1, 1, 0.0, 1, score, score, score, score))
+def make_point(score: float) -> CurvePoint:
+    return CurvePoint("offline", 1, 1, 0.0, 1, score, score, score, score)
 
 
 def test_a_trial_that_falls_behind_is_pruned() -> None:
     study = open_study("tune", "study.log", 0, 0)
     for _ in range(study_module.N_STARTUP_TRIALS):
         study.add_trial(create_trial(value=50.0, intermediate_values={1: 50.0, 2: 50.0, 3: 50.0}))
-    run = FakeRun()
+    task = Task("a", "a-v0", 1, 0.0, 100.0)
+    points: list[CurvePoint] = []
     trial = study.ask()
     trial.suggest_float("learning_rate", 0.0, 1.0)
     callback = PruningCallback(trial)
-    callback.watch(run)  # type: ignore[arg-type]
-    run.evaluate(10.0)
+    callback.watch(task, points)
+    points.append(make_point(10.0))
     assert callback._on_step()  # a first evaluation prunes nothing
-    run.evaluate(60.0)
+    points.append(make_point(60.0))
     assert callback._on_step() and callback._on_step()
     assert study.trials[-1].intermediate_values == {1: 10.0, 2: 60.0}
     study.tell(study.trials[-1].number, state=TrialState.PRUNED)
     row = study_module.trial_rows(study)[0]
     assert (row["state"], row["value"], row["last_evaluation"], row["n_evaluations"]) == ("PRUNED", "", 60.0, 2)
 
-    run, behind = FakeRun(), study.ask()
+    points, behind = [], study.ask()
     callback = PruningCallback(behind)
-    callback.watch(run)  # type: ignore[arg-type]
-    run.evaluate(10.0)
+    callback.watch(task, points)
+    points.append(make_point(10.0))
     callback._on_step()
-    run.evaluate(20.0)
+    points.append(make_point(20.0))
     with pytest.raises(optuna.TrialPruned, match="fell behind at evaluation 2"):
         callback._on_step()
-    run.evaluate(np.nan)
+    points.append(make_point(np.nan))
     with pytest.raises(optuna.TrialPruned, match="evaluation 3 is nan"):
         callback._on_step()
 
@@ -238,9 +234,7 @@ def test_no_more_trials_are_run_than_asked_for() -> None:
 
 
 def study_objective(n_trials: int) -> Callable[[Any], float]:
-    from benchmarks.tune import Objective
-
-    return Objective(make_options(n_trials=n_trials))
+    return Objective(make_options().train, n_trials)
 
 
 def free_port() -> int:
