@@ -15,7 +15,6 @@ that is determined by ``reset(seed=...)``.
         model.learn(1_000_000 - model.num_timesteps, callback=callback, reset_num_timesteps=False)
 """
 
-import hashlib
 import json
 import os
 import pickle
@@ -32,6 +31,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.digest import file_digest
 from sb3_gac.gac import GAC
 from sb3_gac.offline_env import OfflineVecEnv
 
@@ -233,7 +233,7 @@ def _write(model: GAC, seed: int, folder: Path) -> None:
     _pickle(state, folder / STATE)
     for file in sorted(folder.iterdir()):
         if file.name not in digests:
-            digests[file.name] = _digest(file)
+            digests[file.name] = file_digest(file)
             _sync(file)
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2), encoding="utf-8")
     _sync(folder / MANIFEST)
@@ -266,7 +266,7 @@ def _verify(checkpoint: Path) -> list[str]:
         file = checkpoint / name
         if not file.is_file():
             raise ValueError(f"the checkpoint is incomplete: {file} is missing")
-        if _digest(file) != digest:
+        if file_digest(file) != digest:
             raise ValueError(f"the checkpoint is damaged: {file} is not what was written")
     return list(digests)
 
@@ -317,14 +317,6 @@ def _pickle(data: Any, file: Path) -> None:
 def _unpickle(file: Path) -> Any:
     with file.open("rb") as stream:
         return pickle.load(stream)
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

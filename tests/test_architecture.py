@@ -20,6 +20,8 @@ CHAINS = (
     "random_state -> asking -> plots -> hub",
     "gac -> asking",
     "extra -> plots",
+    "digest -> hub",
+    "digest -> checkpoint",
 )
 
 # What `import sb3_gac` must do without: these come with the extras only.

@@ -4,7 +4,6 @@ Models in files that hold data only: the weights in safetensors, all else in pla
 A replay buffer, the data set and the environment are not part of a model.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from sb3_gac.digest import file_digest
 from sb3_gac.extra import require
 from sb3_gac.gac import GAC
 from sb3_gac.hub.description import (
@@ -137,7 +137,7 @@ def write_safe(model: GAC, description: dict[str, Any], folder: Path) -> None:
             tensors[f"optimizer.{index}.{name}"] = value
     weights = folder / WEIGHTS_FILE
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, weights)
-    description = description | {"weights": {"file": WEIGHTS_FILE, "sha256": _digest(weights)}}
+    description = description | {"weights": {"file": WEIGHTS_FILE, "sha256": file_digest(weights)}}
     (folder / MODEL_FILE).write_text(json.dumps(description, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for file in (weights, folder / MODEL_FILE):
         with file.open("r+b") as stream:
@@ -153,7 +153,7 @@ def _read_weights(folder: Path, data: dict[str, Any]) -> dict[str, th.Tensor]:
         raise ValueError(f"{folder / MODEL_FILE} is damaged: its weights are in {data.get('file')!r}, not in {WEIGHTS_FILE}")
     if not file.is_file():
         raise ValueError(f"{file} is missing")
-    if _digest(file) != data.get("sha256"):
+    if file_digest(file) != data.get("sha256"):
         raise ValueError(f"{file} is damaged, or belongs to another {MODEL_FILE}: its digest is not the one noted there")
     try:
         tensors: dict[str, th.Tensor] = load_file(file)
@@ -247,11 +247,3 @@ def _check_tensor(name: str, given: th.Tensor, expected: th.Tensor) -> None:
             f"{name} has the shape {tuple(given.shape)} and {given.dtype}, "
             f"expected {tuple(expected.shape)} and {expected.dtype}"
         )
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
