@@ -29,10 +29,10 @@ class OfflineVecEnv(VecEnv):
         return np.expand_dims(sample, 0)
 
     def step_async(self, actions: np.ndarray) -> None:
-        raise RuntimeError("this model knows a data set but no environment: give it one with set_env() before stepping")
+        pass  # step_wait() refuses
 
     def step_wait(self) -> VecEnvStepReturn:
-        raise NotImplementedError
+        raise RuntimeError("this model knows a data set but no environment: give it one with set_env() before stepping")
 
     def close(self) -> None:
         pass
