@@ -1,7 +1,6 @@
 """The learning curve that is shown with a model."""
 
 import csv
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,27 +9,24 @@ from stable_baselines3.common.monitor import get_monitor_files
 
 from sb3_gac.extra import require
 from sb3_gac.gac import GAC
+from sb3_gac.plots.curve import EVALUATIONS, Curve, read_evaluations
+from sb3_gac.plots.figure import INK, count_steps, make_figure, save_figure, tidy
 
-INK = "#1f5fa8"
 SMOOTHED_EPISODES = 20
 
 
 @dataclass(frozen=True)
-class Curve:
+class LabelledCurve(Curve):
     """
-    Returns over training.
+    Returns of the run that a card tells of.
 
-    :param timesteps: Timesteps of each point, of shape ``(n_points,)``.
-    :param returns: Returns in env units, of shape ``(n_points, n_episodes)``.
     :param label: What a point is.
     """
 
-    timesteps: np.ndarray
-    returns: np.ndarray
     label: str
 
 
-def read_curve(source: str | Path | None, model: GAC) -> Curve | None:
+def read_curve(source: str | Path | None, model: GAC) -> LabelledCurve | None:
     """
     The learning curve of a run.
 
@@ -43,19 +39,19 @@ def read_curve(source: str | Path | None, model: GAC) -> Curve | None:
     if source is None:
         return _last_episodes(model)
     path = Path(source)
-    file = path / "evaluations.npz" if path.is_dir() else path
+    file = path / EVALUATIONS if path.is_dir() else path
     if file.suffix == ".npz" and file.is_file():
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return Curve(arrays["timesteps"], np.atleast_2d(arrays["results"]), "mean and range of each evaluation")
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"learning_curve: {file} is not what an EvalCallback writes: {error}") from error
+            curve = read_evaluations(file)
+        except ValueError as error:
+            raise ValueError(f"learning_curve: {error}") from error
+        return LabelledCurve(curve.timesteps, curve.returns, "mean and range of each evaluation")
     if path.is_dir() and get_monitor_files(str(path)):
         return _read_monitors(get_monitor_files(str(path)))
     raise ValueError(f"learning_curve must be evaluations.npz, or a folder of it or of monitor.csv files, not {path}")
 
 
-def _read_monitors(files: list[str]) -> Curve:
+def _read_monitors(files: list[str]) -> LabelledCurve:
     """The episodes of all environments in the order in which they ended; SB3's own reader needs pandas."""
     rows: list[tuple[float, float, float]] = []
     for file in files:
@@ -68,10 +64,10 @@ def _read_monitors(files: list[str]) -> Curve:
     if not rows:
         raise ValueError(f"learning_curve: no episode has ended in {', '.join(files)}")
     _, lengths, returns = np.array(sorted(rows)).T
-    return Curve(lengths.cumsum(), returns[:, None], "episodes of training")
+    return LabelledCurve(lengths.cumsum(), returns[:, None], "episodes of training")
 
 
-def draw_curve(curve: Curve, title: str, file: Path) -> str | None:
+def draw_curve(curve: LabelledCurve, title: str, file: Path) -> str | None:
     """
     Draw a learning curve, unless matplotlib is missing.
 
@@ -84,11 +80,7 @@ def draw_curve(curve: Curve, title: str, file: Path) -> str | None:
         require("hub", "matplotlib")
     except ImportError as error:
         return str(error)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(width=6.4, height=3.8)
     axes = figure.subplots()
     means = curve.returns.mean(axis=1)
     if curve.returns.shape[1] > 1:
@@ -101,16 +93,15 @@ def draw_curve(curve: Curve, title: str, file: Path) -> str | None:
         smoothed = np.convolve(means, np.ones(SMOOTHED_EPISODES) / SMOOTHED_EPISODES, mode="valid")
         label = f"mean of {SMOOTHED_EPISODES} episodes"
         axes.plot(curve.timesteps[SMOOTHED_EPISODES - 1 :], smoothed, color=INK, linewidth=1.8, label=label)
-    axes.set(title=title, xlabel="environment steps", ylabel="return")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(file, dpi=150)
+    axes.set_title(title)
+    tidy(axes, "environment steps", "return")
+    count_steps(axes)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    save_figure(figure, file)
     return None
 
 
-def _last_episodes(model: GAC) -> Curve | None:
+def _last_episodes(model: GAC) -> LabelledCurve | None:
     episodes = list(model.ep_info_buffer or ())
     if len(episodes) < 2:
         return None
@@ -118,4 +109,4 @@ def _last_episodes(model: GAC) -> Curve | None:
     lengths = np.array([episode["l"] for episode in episodes])
     timesteps = model.num_timesteps - lengths.sum() + lengths.cumsum()
     returns = np.array([[episode["r"]] for episode in episodes])
-    return Curve(timesteps, returns, f"the last {len(episodes)} episodes of training")
+    return LabelledCurve(timesteps, returns, f"the last {len(episodes)} episodes of training")

@@ -1,5 +1,6 @@
 """Learning curves of several runs."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +60,26 @@ def read_curve(path: str | Path) -> Curve:
         raise FileNotFoundError(f"there is no {EVALUATIONS} and no {PROGRESS} at {given}")
     file = files[0]
     if file.suffix == ".npz":
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return Curve(arrays["timesteps"], arrays["results"])
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{file} is not what an EvalCallback writes: {error}") from error
+        return read_evaluations(file)
     progress = read_progress(file)
     if TRAINING_RETURN not in progress or TIMESTEPS not in progress:
         raise ValueError(f"{file} has no {TRAINING_RETURN}: no episode was logged, or no Monitor is around the env")
     is_logged = np.isfinite(progress[TRAINING_RETURN])
     return Curve(progress[TIMESTEPS][is_logged], progress[TRAINING_RETURN][is_logged, None])
+
+
+def read_evaluations(file: Path) -> Curve:
+    """
+    Read what an ``EvalCallback`` has written.
+
+    :param file: ``evaluations.npz``.
+    :raises ValueError: when the file is not that.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return Curve(arrays["timesteps"], arrays["results"])
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} is not what an EvalCallback writes: {error}") from error
 
 
 def plot_curves(

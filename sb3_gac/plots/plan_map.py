@@ -99,9 +99,10 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
     axes = figure.subplots()
     colors: Any = color_by_return(float(plan_map.returns.min()), float(plan_map.returns.max()))
     order = np.argsort(plan_map.returns)  # the best ones on top
+    x, y = plan_map.plans[order].T
     axes.scatter(
-        plan_map.plans[order, 0],
-        plan_map.plans[order, 1],
+        x,
+        y,
         c=plan_map.returns[order],
         cmap=colors.get_cmap(),
         norm=colors.norm,
@@ -110,29 +111,13 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
         linewidths=0,
         label=f"behind {len(plan_map.plans)} trajectories",
     )
-    axes.scatter(
-        plan_map.explored[:, 0],
-        plan_map.explored[:, 1],
-        marker="D",
-        s=34,
-        facecolor="white",
-        edgecolor="black",
-        linewidths=0.9,
-        alpha=0.9,
-        zorder=3,
-        label=f"explored, given a return of {plan_map.target_return:.4g}",
-    )
-    axes.scatter(
-        plan_map.exploited[:, 0],
-        plan_map.exploited[:, 1],
-        marker="*",
-        s=110,
-        facecolor=EMBER,
-        edgecolor="black",
-        linewidths=0.6,
-        zorder=4,
-        label="exploited: largest predicted return",
-    )
+    outlined: Any = {"edgecolor": "black", "zorder": 3}
+    label = f"explored, given a return of {plan_map.target_return:.4g}"
+    x, y = plan_map.explored.T
+    axes.scatter(x, y, s=34, marker="D", facecolor="white", linewidths=0.9, alpha=0.9, label=label, **outlined)
+    label = "exploited: largest predicted return"
+    x, y = plan_map.exploited.T
+    axes.scatter(x, y, s=110, marker="*", facecolor=EMBER, linewidths=0.6, label=label, **outlined)
     shares = [f"{'under 1' if share < 0.01 else round(100 * share)} % of the variance" for share in plan_map.explained]
     tidy(axes, f"first principal axis of the plans ({shares[0]})", f"second ({shares[1]})")
     figure.colorbar(colors, ax=axes, label="return of the trajectory", fraction=0.05, pad=0.02)

@@ -8,7 +8,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sb3_gac.hub.curve import Curve, draw_curve, read_curve
+from sb3_gac.hub.curve import LabelledCurve, draw_curve, read_curve
 from sb3_gac.hub.replay import evaluate, find_spec, record_replay
 
 
@@ -130,7 +130,7 @@ class TestCurve:
 
     def test_a_picture(self, tmp_path):
         steps = np.arange(1, 101) * 200
-        curve = Curve(steps, -1000 / (1 + steps[:, None] / 2000), "episodes of training")
+        curve = LabelledCurve(steps, -1000 / (1 + steps[:, None] / 2000), "episodes of training")
         assert draw_curve(curve, "GAC on Clock-v0", tmp_path / "curve.png") is None
         assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 

@@ -63,6 +63,10 @@ def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "evaluations.npz", timesteps=np.arange(2))
     with pytest.raises(ValueError, match="not what an EvalCallback writes"):
         read_curve(tmp_path)
+    for content in (b"", b"PK\x03\x04 cut off"):
+        (tmp_path / "evaluations.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="not what an EvalCallback writes"):
+            read_curve(tmp_path)
     (tmp_path / "progress.csv").write_text("train/kl\n1\n")
     with pytest.raises(ValueError, match="rollout/ep_rew_mean"):
         read_curve(tmp_path / "progress.csv")
