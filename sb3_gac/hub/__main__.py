@@ -6,6 +6,7 @@ Push a saved model to the Hugging Face Hub, or pull one from it.
 """
 
 import argparse
+import importlib
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     options = make_parser().parse_args(arguments)
     for module in options.import_modules:
-        __import__(module)
+        importlib.import_module(module)
     try:
         push(options) if options.command == "push" else pull(options)
     except (HubError, ImportError, OSError, ValueError, gym.error.Error) as error:

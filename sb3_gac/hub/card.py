@@ -1,6 +1,5 @@
 """The model card: what a model is, how well it does, and how to use it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -112,9 +111,12 @@ def _body(content: CardContent) -> str:
     evaluation, progress = content.evaluation, content.description["progress"]
     n_offline, n_updates = progress["_n_offline_updates"], progress["_n_updates"]
     how = "exploiting (deterministic)" if evaluation.is_deterministic else "exploring (not deterministic)"
-    learnt = f"{n_updates:,} gradient steps, {n_offline:,} of them offline"
+    learnt = f"{n_updates:,} gradient steps"
+    if n_offline > 0:
+        learnt += f", {n_offline:,} of them offline"
     if content.dataset is not None:
         learnt += f", from the data set `{content.dataset}`"
+    made_with = ", ".join(f"{package} {version}" for package, version in content.description["versions"].items())
     sections = [
         f"# GAC on {content.env_name}",
         f"A [Generative Actor Critic]({PAPER}) that acts in `{content.env_name}`, trained with "
@@ -129,10 +131,9 @@ def _body(content: CardContent) -> str:
         f"repository runs. `{content.zip_file}` is the archive of Stable-Baselines3, for the RL Zoo and other tools; it holds "
         "pickles, which run code when they are loaded: `load_from_hub(..., trust_pickle=True)`, if you trust who made them.",
         "## Training",
-        f"{learnt[0].upper()}{learnt[1:]}.",
+        f"{learnt}. With {made_with}.",
         f"![Learning curve]({CURVE_FILE})" if content.no_curve is None else f"There is no learning curve: {content.no_curve}.",
         _details("Hyper-parameters", content.description["arguments"]),
-        _details("Versions", content.description["versions"]),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -188,5 +189,21 @@ def _snippet(content: CardContent) -> str:
 
 
 def _details(title: str, data: dict[str, Any]) -> str:
-    text = json.dumps(data, indent=2)
-    return f"<details>\n<summary>{title}</summary>\n\n```json\n{text}\n```\n\n</details>"
+    import yaml  # huggingface_hub brings it
+
+    text = yaml.safe_dump(_readable(data), sort_keys=False, default_flow_style=None, allow_unicode=True)
+    return f"<details>\n<summary>{title}</summary>\n\n```yaml\n{text}```\n\n</details>"
+
+
+def _readable(data: Any) -> Any:
+    """What :func:`~sb3_gac.hub.plain.to_plain` returned, as one would write it by hand: a reader needs no types."""
+    if isinstance(data, list):
+        return [_readable(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    tag = next(iter(data), "")
+    if tag == "$object":
+        return {data[tag]: {key: _readable(item) for key, item in data.items() if key != tag}}
+    if tag == "$float":
+        return float(data[tag])
+    return _readable(data[tag]) if tag.startswith("$") else {key: _readable(item) for key, item in data.items()}

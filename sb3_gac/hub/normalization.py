@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
@@ -46,7 +45,7 @@ def normalize_env(env: GymEnv, data: Any) -> VecEnv:
     settings = from_plain(data["settings"], "normalization.settings")
     if not isinstance(settings, dict) or settings.keys() != set(_SETTINGS):
         raise ValueError(f"normalization.settings must hold {', '.join(_SETTINGS)}")
-    venv = env if isinstance(env, VecEnv) else _vectorize(env)
+    venv = vectorize(env)
     normalizer = unwrap_vec_normalize(venv)
     if normalizer is None:
         normalizer = venv = VecNormalize(venv, training=False, **(settings | {"norm_reward": False}))
@@ -58,7 +57,14 @@ def normalize_env(env: GymEnv, data: Any) -> VecEnv:
     return venv
 
 
-def _vectorize(env: gym.Env[Any, Any]) -> VecEnv:
+def vectorize(env: GymEnv) -> VecEnv:
+    """
+    What a ``VecNormalize`` can be put around.
+
+    :param env: The environment; one that is no ``VecEnv`` becomes one, with a ``Monitor``.
+    """
+    if isinstance(env, VecEnv):
+        return env
     return DummyVecEnv([lambda: env if is_wrapped(env, Monitor) else Monitor(env)])
 
 

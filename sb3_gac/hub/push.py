@@ -6,15 +6,18 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import torch as th
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_gac.data.minari import open_minari
 from sb3_gac.extra import require
 from sb3_gac.gac import GAC
 from sb3_gac.hub.card import CARD_FILE, CURVE_FILE, VIDEO_FILE, CardContent, dataset_name, make_card
 from sb3_gac.hub.curve import draw_curve, read_curve
 from sb3_gac.hub.description import MODEL_FILE, WEIGHTS_FILE, describe, find_normalizer, is_safe
+from sb3_gac.hub.normalization import vectorize
 from sb3_gac.hub.replay import check_references, evaluate, find_spec, record_replay
 from sb3_gac.hub.safe import load_safe, write_safe
 from sb3_gac.hub.transfer import HubError, explain, is_transient, with_retries
@@ -247,8 +250,7 @@ def _load_zip(repo_id: str, folder: Path, env: GymEnv | None, device: th.device 
         names = ", ".join(path.name for path in archives) or "none"
         raise HubError(f"{repo_id} should hold one archive of Stable-Baselines3 to load; give filename=... ({names} found)")
     if env is not None and (folder / NORMALIZER_FILE).is_file():
-        venv = env if isinstance(env, VecEnv) else GAC._wrap_env(env)
-        env = VecNormalize.load(str(folder / NORMALIZER_FILE), venv)
+        env = VecNormalize.load(str(folder / NORMALIZER_FILE), vectorize(env))
         env.training = env.norm_reward = False
     return GAC.load(archives[0], env=env, device=device, **kwargs)
 
@@ -265,11 +267,10 @@ def _minari_references(dataset: str | Path | None) -> tuple[float, float] | None
     import minari
 
     try:
-        if Path(dataset).is_dir():
-            metadata = minari.MinariDataset(Path(dataset) / "data").storage.metadata
-        else:
-            metadata = minari.load_dataset(str(dataset), download=False).storage.metadata
-    except Exception:  # not installed, or no data set of Minari at all: the card does without
+        found = dataset if Path(dataset).is_dir() else minari.load_dataset(str(dataset), download=False)
+        metadata = open_minari(found).storage.metadata
+    except (ImportError, OSError, ValueError, gym.error.Error):
+        # Not installed, nor h5py or its environment, or no data set of Minari at all: the card does without
         return None
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     return None if low is None or high is None else (float(low), float(high))

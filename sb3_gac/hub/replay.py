@@ -8,7 +8,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch as th
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -18,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from sb3_gac.extra import require
 from sb3_gac.gac import GAC
 from sb3_gac.hub.normalization import normalize_env
+from sb3_gac.random_state import fork_random_state
 
 DEFAULT_FPS = 30
 
@@ -113,7 +113,7 @@ def evaluate(
     """
     if progress_bar:
         from tqdm.auto import tqdm
-    with open_env(model, env, normalization, render_mode=None) as venv, _seeded(venv, seed):
+    with open_env(model, env, normalization, render_mode=None) as venv, _seeded(model, venv, seed):
         bar = tqdm(total=n_episodes, desc="evaluating", unit="episode") if progress_bar else None
 
         def on_step(names: dict[str, Any], _: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ def record_replay(
     """
     try:
         require("hub", "imageio_ffmpeg")
-        with open_env(model, env, normalization, render_mode="rgb_array") as venv, _seeded(venv, seed):
+        with open_env(model, env, normalization, render_mode="rgb_array") as venv, _seeded(model, venv, seed):
             if venv.render_mode != "rgb_array":
                 return "the environment renders no images"
             _film(model, venv, file, deterministic, max_steps)
@@ -197,11 +197,10 @@ def _dress(model: GAC, env: GymEnv, normalization: Any) -> VecEnv:
 
 
 @contextmanager
-def _seeded(venv: VecEnv, seed: int) -> Iterator[None]:
+def _seeded(model: GAC, venv: VecEnv, seed: int) -> Iterator[None]:
     """The same starts and samples for the same seed; the random numbers of training are left alone."""
     venv.seed(seed)
-    with th.random.fork_rng():
-        th.manual_seed(seed)
+    with fork_random_state(seed, model.device):
         yield
 
 

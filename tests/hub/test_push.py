@@ -10,7 +10,9 @@ import zipfile
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 import yaml
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_gac import GAC, load_from_hub, push_to_hub
@@ -117,6 +119,56 @@ def test_the_numbers_of_the_card(hub, pendulum, env):
     assert "`d.hdf5`" in card and "/home/me" not in card
     assert "![Learning curve](learning_curve.png)" in card
     assert "no film of an episode: none was asked for" in card
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:minari")
+def test_the_scale_of_a_data_set(hub, pendulum, env, tmp_path, monkeypatch):
+    """By its id, by its path and by that of its files; what is no data set of Minari gives no scale."""
+    minari = pytest.importorskip("minari")
+    pytest.importorskip("h5py")
+    from minari.data_collector import EpisodeBuffer
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    ends = np.array([False, True])
+    episode = EpisodeBuffer(
+        observations=np.zeros((3, 3), dtype=np.float32),
+        actions=np.zeros((2, 1), dtype=np.float32),
+        rewards=np.zeros(2),
+        terminations=ends,
+        truncations=ends,
+    )
+    made = minari.create_dataset_from_buffers("pendulum/made-v0", [episode], env="Pendulum-v1")
+    made.storage.update_metadata({"ref_min_score": -400.0, "ref_max_score": 0.0})
+    folder = tmp_path / "pendulum" / "made-v0"
+    (tmp_path / "empty").mkdir()
+    scales = []
+    for dataset in ("pendulum/made-v0", folder, folder / "data", "pendulum/other-v0", tmp_path / "empty", tmp_path / "d.hdf5"):
+        push(pendulum, hub, env, dataset=dataset)
+        scales.append(
+            "normalised score is 0 at a return of -400 and 100 at 0." in hub.repos[REPO].files()["README.md"].decode()
+        )
+    assert scales == [True] * 3 + [False] * 3
+
+
+def test_the_hyper_parameters_of_the_card_are_for_readers(hub, env):
+    model = GAC(
+        "MlpLatentPolicy",
+        env,
+        learning_rate=LinearSchedule(1e-3, 0.0, 0.5),
+        train_freq=(1, "episode"),
+        max_grad_norm=np.inf,
+        policy_kwargs=dict(net_arch=[16], activation_fn=th.nn.ELU),
+    )
+    push(model, hub, env)
+    card = hub.repos[REPO].files()["README.md"].decode()
+    (block,) = re.findall(r"```yaml\n(.*?)```", card, flags=re.DOTALL)
+    arguments = yaml.safe_load(block)
+    assert arguments["learning_rate"] == {"LinearSchedule": {"start": 1e-3, "end": 0.0, "end_fraction": 0.5}}
+    assert arguments["train_freq"] == [1, "episode"]
+    assert arguments["max_grad_norm"] == np.inf
+    assert arguments["policy_kwargs"] == {"net_arch": [16], "activation_fn": "torch.nn.ELU"}
+    assert "$" not in card
+    assert "\n0 gradient steps. With sb3_gac " in card
 
 
 def test_the_snippet_runs_in_a_process_that_knows_nothing(hub, pendulum, env, tmp_path):
