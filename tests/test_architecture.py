@@ -16,7 +16,7 @@ CHAINS = (
     "type_aliases -> data -> gac",
     "offline_env -> gac",
     "gac -> checkpoint -> __init__",
-    "gac -> zoo -> benchmarks",
+    "hub -> zoo -> benchmarks",
     "random_state -> asking -> plots -> hub",
     "gac -> asking",
     "extra -> plots",

@@ -8,6 +8,7 @@ The commands of the RL Zoo, with GAC among the algorithms.
     python -m sb3_gac.zoo record-video --env Hopper-v5
     python -m sb3_gac.zoo tune --env Pendulum-v1 --n-trials 50 --n-evaluations 4
     python -m sb3_gac.zoo plots train --env Hopper-v5 -o curve.png
+    python -m sb3_gac.zoo load-from-hub --env Pendulum-v1 -orga user   a run from user/gac-Pendulum-v1, without its pickles
 
 Every option of the zoo works, see `python -m sb3_gac.zoo train --help`. Unless told otherwise the algorithm is gac, its
 hyper-parameters are those of this package, and the folder is logs. `--offline` takes the hyper-parameters with an offline
@@ -23,9 +24,11 @@ from collections.abc import Callable, Sequence
 
 import gymnasium as gym
 
+from sb3_gac.hub import HubError
+from sb3_gac.zoo.download import download_run, run_name
 from sb3_gac.zoo.registration import HYPERPARAMS, OFFLINE_HYPERPARAMS, import_zoo, register
 
-COMMANDS = ("train", "tune", "enjoy", "record-video", "plots")
+COMMANDS = ("train", "tune", "enjoy", "record-video", "plots", "load-from-hub")
 PLOTS = {"train": "plot_train", "all": "all_plots", "from-file": "plot_from_file"}
 
 
@@ -64,6 +67,8 @@ def _find(command: str, arguments: list[str]) -> Callable[[], None]:
     """What to call for a command; what is imported for it is imported now."""
     if command == "plots":
         return _find_plot(arguments)
+    if command == "load-from-hub":
+        return lambda: _load_from_hub(arguments)
     if command == "record-video":  # all its code is under `if __name__ == "__main__"`
         return lambda: _call(
             lambda: runpy.run_module("rl_zoo3.record_video", run_name="__main__"), command, _with_folder(arguments)
@@ -103,6 +108,21 @@ def _find_plot(arguments: list[str]) -> Callable[[], None]:
             pyplot.savefig(given.output)
 
     return draw
+
+
+def _load_from_hub(arguments: list[str]) -> None:
+    """The options are those that the zoo's command has; it knows the algorithms of the zoo only, and needs their pickles."""
+    parser = argparse.ArgumentParser(prog="python -m sb3_gac.zoo load-from-hub")
+    parser.add_argument("--env", required=True, help="id of the environment")
+    parser.add_argument("-f", "--folder", default="logs", help="folder of the runs (default: logs)")
+    parser.add_argument("-orga", "--organization", required=True, help="user or organisation on the Hub")
+    parser.add_argument("-name", "--repo-name", help="name of the repository (default: gac- and the environment)")
+    given = parser.parse_args(arguments)
+    repo_name = given.repo_name or f"gac-{run_name(given.env)}"
+    try:
+        print(download_run(f"{given.organization}/{repo_name}", given.env, given.folder))
+    except (HubError, ImportError, OSError, ValueError, gym.error.Error) as error:
+        sys.exit(f"error: {error}")
 
 
 def _with_hyperparams(arguments: list[str]) -> list[str]:
