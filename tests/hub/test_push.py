@@ -171,6 +171,14 @@ def test_the_hyper_parameters_of_the_card_are_for_readers(hub, env):
     assert "\n0 gradient steps. With sb3_gac " in card
 
 
+def test_a_card_without_a_picture(hub, pendulum, env, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    push(pendulum, hub, env)
+    files = hub.repos[REPO].files()
+    assert "learning_curve.png" not in files
+    assert 'There is no learning curve: matplotlib missing: pip install "sb3-gac[hub]".' in files["README.md"].decode()
+
+
 def test_the_snippet_runs_in_a_process_that_knows_nothing(hub, pendulum, env, tmp_path):
     push(pendulum, hub, env)
     (snippet,) = re.findall(r"```python\n(.*?)```", hub.repos[REPO].files()["README.md"].decode(), flags=re.DOTALL)

@@ -1,5 +1,7 @@
 """The film of an episode, and why there is none; learning curves from where SB3 leaves them."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -133,6 +135,12 @@ class TestCurve:
         curve = LabelledCurve(steps, -1000 / (1 + steps[:, None] / 2000), "episodes of training")
         assert draw_curve(curve, "GAC on Clock-v0", tmp_path / "curve.png") is None
         assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_no_picture(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        curve = LabelledCurve(np.arange(3), np.zeros((3, 1)), "episodes of training")
+        assert draw_curve(curve, "GAC", tmp_path / "curve.png") == 'matplotlib missing: pip install "sb3-gac[hub]"'
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("content", [b"", b"no archive", b"#{}\nr,l\n1,2\n", b"#{}\nr,l,t\n"])
     @pytest.mark.parametrize("name", ["evaluations.npz", "0.monitor.csv"])
