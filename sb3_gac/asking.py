@@ -72,7 +72,7 @@ def ask_for_returns(
 
     :param model: The model.
     :param env: The env, or several in a VecEnv; in a ``VecNormalize`` when the model was trained in one, whose statistics
-        do not move.
+        do not move. The env that the model learns in begins new episodes afterwards.
     :param target_returns: Returns to ask for in env units, of shape ``(n_targets,)``; by default seven from the lowest to the
         highest that the model has seen.
     :param n_episodes: Episodes for each of them.
@@ -109,6 +109,8 @@ def ask_for_returns(
     finally:
         if normalizer is not None:
             normalizer.training = was_training
+        if vec_env is model.env:  # its episodes under way have been played to an end
+            model.set_env(vec_env)
     return AskedReturns(asked, np.array(achieved), known)
 
 

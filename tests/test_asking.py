@@ -64,6 +64,15 @@ def test_the_statistics_of_a_normalised_env_stay(small_gac: Any, diary_env: Any)
         ask_for_returns(model, diary_env(), [1.0])
 
 
+def test_the_episode_of_the_training_env_is_over(small_gac: Any, diary_env: Any) -> None:
+    model = small_gac(diary_env(), learning_starts=100)
+    model.learn(3)
+    ask_for_returns(model, model.get_env(), [1.0], n_episodes=1)
+    model.learn(5, reset_num_timesteps=False)
+    # The three steps before are a trajectory of their own, and the next one begins where the env does
+    assert model.replay_buffer.returns.tolist() == [6.0, 15.0]
+
+
 def test_what_makes_no_sense_is_refused(small_gac: Any, diary_env: Any) -> None:
     model = small_gac(diary_env())
     with pytest.raises(ValueError, match="give target_returns"):

@@ -179,17 +179,16 @@ def open_env(model: GAC, env: GymEnv | str, normalization: Any, render_mode: str
     assert not isinstance(env, str)
     venv = _dress(model, env, normalization)
     normalizer = unwrap_vec_normalize(venv)
-    if normalizer is None:
+    settings = None if normalizer is None else (normalizer.training, normalizer.norm_reward)
+    try:
+        if normalizer is not None:
+            normalizer.training = normalizer.norm_reward = False
         yield venv
-    else:
-        settings = normalizer.training, normalizer.norm_reward
-        normalizer.training = normalizer.norm_reward = False
-        try:
-            yield venv
-        finally:
+    finally:
+        if normalizer is not None and settings is not None:
             normalizer.training, normalizer.norm_reward = settings
-    if model.env is not None:  # its episodes under way may have been played to an end
-        model.set_env(model.env)
+        if model.env is not None:  # its episodes under way may have been played to an end
+            model.set_env(model.env)
 
 
 def _dress(model: GAC, env: GymEnv, normalization: Any) -> VecEnv:

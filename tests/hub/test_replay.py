@@ -87,6 +87,20 @@ def test_no_film(model, registered, tmp_path, monkeypatch, diary_env):
     assert not file.exists()
 
 
+def test_a_film_that_breaks_off(small_gac, tmp_path):
+    class Breaking(ClockEnv):
+        def render(self):
+            if self.n_steps == 3:
+                raise OSError("out of film")
+            return super().render()
+
+    model = small_gac(Breaking("rgb_array")).learn(25)
+    assert "out of film" in record_replay(model, model.get_env(), None, tmp_path / "replay.mp4", 0, True)
+    model.learn(10, reset_num_timesteps=False)
+    # The episode under way is a trajectory of its own, and the next one begins where the environment does
+    assert model.replay_buffer.returns.tolist() == [55.0, 55.0, 15.0, 55.0]
+
+
 @pytest.mark.parametrize("vectorised", [True, False])
 def test_returns(model, vectorised):
     env = DummyVecEnv([ClockEnv] * 2) if vectorised else ClockEnv()
