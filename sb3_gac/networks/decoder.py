@@ -70,11 +70,10 @@ class FilmDecoder(PlanDecoder):
         """Hidden vectors of shape ``(*features.shape[:-1], hidden_dim)``; plans broadcast over the same axes."""
         if self.modulation is None:
             return th.cat((features, plans.expand(*features.shape[:-1], -1)), dim=-1)
-        scales, shifts = self.modulation(plans).chunk(2, dim=-1)
+        modulations = self.modulation(plans).split(2 * self.net_arch, dim=-1)  # scales of all layers, then shifts
         hidden = features
-        per_layer = zip(self.layers, scales.split(self.net_arch, dim=-1), shifts.split(self.net_arch, dim=-1), strict=True)
-        for layer, scale, shift in per_layer:
-            hidden = self.activation(th.addcmul(shift, layer(hidden), 1 + scale))
+        for i, layer in enumerate(self.layers):
+            hidden = self.activation(th.addcmul(modulations[len(self.layers) + i], layer(hidden), 1 + modulations[i]))
         return hidden
 
     def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
