@@ -119,18 +119,18 @@ def push_to_hub(
         if curve is not None:
             no_curve = draw_curve(curve, f"GAC on {name}", folder / CURVE_FILE)
         content = CardContent(
-            repo_id,
-            revision,
-            name,
-            spec,
-            description,
-            evaluation,
-            dataset_name(dataset),
-            zip_file,
-            no_curve,
-            no_video,
-            f"{api.endpoint}/{repo_id}/resolve/{revision or 'main'}/{VIDEO_FILE}",
-            license,
+            repo_id=repo_id,
+            revision=revision,
+            env_name=name,
+            spec=spec,
+            description=description,
+            evaluation=evaluation,
+            dataset=dataset_name(dataset),
+            zip_file=zip_file,
+            no_curve=no_curve,
+            no_video=no_video,
+            video_url=f"{api.endpoint}/{repo_id}/resolve/{revision or 'main'}/{VIDEO_FILE}",
+            license=license,
         )
         (folder / CARD_FILE).write_text(make_card(content), encoding="utf-8")
         message = commit_message or f"GAC on {name}, mean return {evaluation.mean:.2f}"
