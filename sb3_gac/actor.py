@@ -11,7 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
-from sb3_gac.inference import exploit_plan, explore_plan
+from sb3_gac.inference import exploit_plan, explore_plan, plan_score
 from sb3_gac.networks import Clock, FilmDecoder, ObservationStandardizer, PlanPrior, ReturnPredictor, TrajectoryModel
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs, TrajectoryBatch
 
@@ -47,6 +47,7 @@ class PlanActor(BasePolicy):
     :param explore_step_size: Step size of these steps.
     :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
     :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode, the paper.
+        An exploiting policy keeps the old one, and lets it age, unless the new one promises more.
     """
 
     elite_plans: th.Tensor | None
@@ -197,7 +198,7 @@ class PlanActor(BasePolicy):
         """
         with th.no_grad():
             features = self.extract_features(obs, at_start=True)
-        asked = None if target_return is None else features.new_full((len(features),), target_return)
+        asked = self._asked(features, target_return)
         if deterministic:
             return self._exploit(features, asked)
         sought = self.target_return.expand(len(features)) if asked is None else asked
@@ -206,6 +207,10 @@ class PlanActor(BasePolicy):
             is_exploiting = th.rand(len(plans), device=plans.device) >= self.explore_ratio
             plans = th.where(is_exploiting.unsqueeze(-1), self._exploit(features, asked), plans)
         return plans
+
+    @staticmethod
+    def _asked(features: th.Tensor, target_return: float | None) -> th.Tensor | None:
+        return None if target_return is None else features.new_full((len(features),), target_return)
 
     def _exploit(self, features: th.Tensor, target_return: th.Tensor | None) -> th.Tensor:
         return exploit_plan(
@@ -220,6 +225,14 @@ class PlanActor(BasePolicy):
             self.prior_weight,
             target_return,
         )
+
+    def _worth(self, plans: th.Tensor, obs: TensorObs, target_return: float | None) -> th.Tensor:
+        """What plans are worth when followed from these observations on, of shape ``(n_envs,)``."""
+        features = self.extract_features(obs, at_start=True)
+        prior = self.model.plan_prior(features)
+        noise = (plans - prior.mean) * (-prior.log_std).exp()
+        asked = self._asked(features, target_return)
+        return plan_score(self.model, plans, noise, features, self.pessimism, self.prior_weight, asked)
 
     @th.no_grad()
     def expected_return(self, first_observations: TensorObs) -> th.Tensor:
@@ -327,13 +340,21 @@ class PlanActor(BasePolicy):
         is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool, ndmin=1)
         if is_due.shape != (n_envs,):
             raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
+        is_aged = np.zeros(n_envs, dtype=bool)
         if self.replan_freq > 0:
-            is_due |= ages >= self.replan_freq
+            is_aged = ~is_due & (ages > 0) & (ages % self.replan_freq == 0)
+            is_due |= is_aged
         plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
-            rows = th.as_tensor(is_due, device=self.device)
+            rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
             due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
+            new_plans = self.plan(due_obs, deterministic, target_return)
+            if deterministic and is_aged.any():
+                worth, last_worth = (self._worth(part, due_obs, target_return) for part in (new_plans, plans[rows]))
+                is_kept = (worth <= last_worth) & th.as_tensor(is_aged[is_due], device=self.device)
+                new_plans = th.where(is_kept.unsqueeze(-1), plans[rows], new_plans)
+                is_due[is_due] = ~is_kept.cpu().numpy()
             plans = plans.clone()
-            plans[rows] = self.plan(due_obs, deterministic, target_return)
+            plans[rows] = new_plans
             ages = np.where(is_due, 0, ages)
         return plans, ages

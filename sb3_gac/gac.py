@@ -18,7 +18,7 @@ from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from sb3_gac.actor import PlanActor
-from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
+from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
@@ -40,6 +40,7 @@ ELITES_INTERVAL = 500
 AT_LEAST = {
     "batch_size": 1,
     "buffer_size": 1,
+    "completion_horizon": 1,
     "gradient_steps": -1,
     "n_encode_steps": 1,
     "n_score_steps": 1,
@@ -102,6 +103,8 @@ class GAC(OffPolicyAlgorithm):
     :param best_fraction: The best trajectories are those with the highest returns that hold this share of all transitions.
     :param best_by: What makes a trajectory one of the best: its ``"return"``, or its ``"advantage"`` over what the model
         expects from where it starts. With the return, the best are the luckiest where much depends on the start.
+    :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
+        completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
     :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
     :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
@@ -163,6 +166,7 @@ class GAC(OffPolicyAlgorithm):
         offline_best_ratio: float = 0.5,
         best_fraction: float = 0.1,
         best_by: Literal["return", "advantage"] = "advantage",
+        completion_horizon: int | None = None,
         offline_ratio: float = 0.5,
         target_quantile: float = 0.9,
         target_rise: float = 0.1,
@@ -220,6 +224,7 @@ class GAC(OffPolicyAlgorithm):
         self.offline_best_ratio = offline_best_ratio
         self.best_fraction = best_fraction
         self.best_by = best_by
+        self.completion_horizon = completion_horizon
         self.offline_ratio = offline_ratio
         self.target_quantile = target_quantile
         self.target_rise = target_rise
@@ -510,13 +515,16 @@ class GAC(OffPolicyAlgorithm):
             self.observation_space, self.action_space = env.observation_space, env.action_space
             self._setup_model()
             dataset = load_dataset(dataset, self.observation_space, self.action_space)  # with the channels of images first
+        trajectories = dataset.trajectories
+        if self.completion_horizon is not None:
+            trajectories = complete_trajectories(trajectories, self.completion_horizon)
         buffer = TrajectoryReplayBuffer(
-            sum(len(trajectory) for trajectory in dataset.trajectories),
+            sum(len(trajectory) for trajectory in trajectories),
             self.observation_space,
             self.action_space,
             device=self.device,
         )
-        for trajectory in dataset.trajectories:
+        for trajectory in trajectories:
             buffer.add_trajectory(trajectory)
         self.offline_buffer = buffer
         self._known_sizes = []

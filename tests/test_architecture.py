@@ -17,6 +17,7 @@ CHAINS = (
     "offline_env -> gac",
     "gac -> checkpoint -> __init__",
     "hub -> zoo -> benchmarks",
+    "random_state -> data",
     "random_state -> asking -> plots -> hub",
     "gac -> asking",
     "extra -> plots",

@@ -8,6 +8,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC
+from sb3_gac.type_aliases import PlanState
 
 N_ENVS = 3
 
@@ -61,6 +62,32 @@ def test_plans_age(small_gac, make_dataset, replan_freq, n_plans):
         _, state = model.predict(observations(seed=step), state, np.zeros(N_ENVS, dtype=bool))
         plans.append(state.plans.tobytes())
     assert len(set(plans)) == n_plans
+
+
+def test_an_exploiting_policy_keeps_a_plan_unless_the_new_one_promises_more(small_gac, make_dataset):
+    kwargs = dict(replan_freq=2, n_candidates=32, n_averaged=1)
+    model = small_gac(policy_kwargs=kwargs).learn_offline(make_dataset(n=20), 20)
+    obs = observations()
+    model.actor.exploit_steps = 30
+    _, better = model.predict(obs, deterministic=True)
+    model.actor.exploit_steps = 0
+    _, best_candidate = model.predict(obs, deterministic=True)
+    assert (better.plans != best_candidate.plans).any(axis=1).all()
+    worse = np.zeros_like(better.plans[2]) + 10.0  # far from all that the prior holds possible
+    carried = PlanState(np.stack([better.plans[0], better.plans[1], worse]), np.array([4, 3, 4]))
+    model.actor.prior_weight = 1.0
+    _, candidates = model.predict(obs, deterministic=True)
+    model.actor.prior_weight = 0.0
+    _, state = model.predict(obs, carried, np.zeros(N_ENVS, dtype=bool), deterministic=True)
+    np.testing.assert_array_equal(state.plans[:2], better.plans[:2])
+    assert state.ages.tolist()[:2] == [5, 4]  # kept, and not looked at yet
+    _, state = model.predict(obs, carried, np.array([True, False, False]), deterministic=True)
+    np.testing.assert_allclose(state.plans[0], best_candidate.plans[0], rtol=1e-5)  # an episode always starts with a new one
+    assert state.ages[0] == 1
+    model.actor.prior_weight = 1.0
+    _, state = model.predict(obs, carried, np.zeros(N_ENVS, dtype=bool), deterministic=True)
+    np.testing.assert_allclose(state.plans[2], candidates.plans[2], rtol=1e-5)
+    assert state.ages[2] == 1
 
 
 def test_without_state_every_observation_starts_a_plan(model):

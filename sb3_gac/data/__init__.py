@@ -1,6 +1,7 @@
 """What the model is learnt from: trajectories, where they come from and where they are kept."""
 
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
+from sb3_gac.data.completion import complete_trajectories
 from sb3_gac.data.d4rl import load_d4rl
 from sb3_gac.data.dataset import OfflineDataset, load_dataset
 from sb3_gac.data.minari import load_minari
@@ -14,6 +15,7 @@ __all__ = [
     "TrajectoryReplayBuffer",
     "buffer_trajectories",
     "check_spaces",
+    "complete_trajectories",
     "load_d4rl",
     "load_dataset",
     "load_minari",
