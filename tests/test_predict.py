@@ -54,14 +54,15 @@ def test_no_episode_start_means_none_started(model):
     np.testing.assert_array_equal(model.predict(observations(seed=2), first)[1].plans, first.plans)
 
 
-@pytest.mark.parametrize(("replan_freq", "n_plans"), [(0, 1), (1, 7), (3, 3), (10, 1)])
-def test_plans_age(small_gac, make_dataset, replan_freq, n_plans):
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize(("replan_freq", "steps"), [(0, [0]), (1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6]), (10, [0])])
+def test_new_plans_are_looked_for_when_exploiting(small_gac, make_dataset, monkeypatch, replan_freq, steps, deterministic):
     model = small_gac(policy_kwargs=dict(replan_freq=replan_freq)).learn_offline(make_dataset(), 1)
-    state, plans = None, []
+    state, planned_at, plan = None, [], model.actor.plan
+    monkeypatch.setattr(model.actor, "plan", lambda *args: (planned_at.append(step), plan(*args))[1])
     for step in range(7):
-        _, state = model.predict(observations(seed=step), state, np.zeros(N_ENVS, dtype=bool))
-        plans.append(state.plans.tobytes())
-    assert len(set(plans)) == n_plans
+        _, state = model.predict(observations(seed=step), state, np.zeros(N_ENVS, dtype=bool), deterministic=deterministic)
+    assert planned_at == (steps if deterministic else [0])
 
 
 def test_an_exploiting_policy_keeps_a_plan_unless_the_new_one_promises_more(small_gac, make_dataset):

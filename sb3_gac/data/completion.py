@@ -28,9 +28,10 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int) -> l
 
     A recording that is cut where its aim is reached says little of what reaching it is worth to an episode that goes
     on: to pass by may even return more. Each such trajectory is given the return of staying where it ended up to the
-    horizon, and a few steps of staying there. The rests make plans from any state of the data, so that they can be made
-    anew on the way. What terminated, or lasted the horizon, keeps its return. The rewards of single steps are never
-    looked at: :func:`decompose_returns` tells what they must have been.
+    horizon, and a few steps of staying there. The rests start plans from any state of the data, so that they can be made
+    anew on the way, and from where a trajectory stays, so that staying is a plan as well. What terminated, or lasted the
+    horizon, keeps its return. The rewards of single steps are never looked at: :func:`decompose_returns` tells what they
+    must have been.
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param horizon: Steps of an episode in the environment.
@@ -43,20 +44,22 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int) -> l
     with fork_random_state(0):
         completed = []
         for trajectory, rewards in zip(trajectories, decompose_returns(trajectories), strict=True):
-            completed.append(_rest(trajectory, rewards, 0, horizon))
-            if (n_starts := len(trajectory) - MIN_REST) > 1:
-                completed.append(_rest(trajectory, rewards, np.random.randint(1, n_starts), horizon))
+            n_missing = 0 if trajectory.terminated else max(horizon - len(trajectory), 0)
+            n_held = min(HOLD_STEPS, n_missing)
+            completed.append(_rest(trajectory, rewards, 0, n_held, horizon))
+            if (n_starts := len(trajectory) + n_held - MIN_REST) > 1:
+                completed.append(_rest(trajectory, rewards, np.random.randint(1, n_starts), n_held, horizon))
     return completed
 
 
-def _rest(trajectory: Trajectory, rewards: Array, start: int, horizon: int) -> Trajectory:
-    """The trajectory from one of its steps on, held at its end where it was cut before the horizon."""
-    missing = 0 if trajectory.terminated else max(horizon - (len(trajectory) - start), 0)
-    # An episode that lasted the horizon was not cut: its rest has less time, but is held nowhere
-    n_held = min(HOLD_STEPS, missing) if len(trajectory) < horizon else 0
-    steps = np.append(np.arange(start, len(trajectory)), np.full(n_held, len(trajectory) - 1))
+def _rest(trajectory: Trajectory, rewards: Array, start: int, n_held: int, horizon: int) -> Trajectory:
+    """The trajectory, held at its end for some steps, from one of its steps on."""
+    last = len(trajectory) - 1
+    steps = np.minimum(np.arange(start, len(trajectory) + n_held), last)
+    past = rewards[np.minimum(np.arange(start), last)].sum()
+    n_missing = 0 if trajectory.terminated else max(horizon - len(trajectory) + start, 0)
     shown = np.zeros(len(steps))
-    shown[-1] = trajectory.total_return - rewards[:start].sum() + missing * rewards[-1]
+    shown[-1] = trajectory.total_return - past + n_missing * rewards[-1]
     return replace(
         trajectory,
         observations=map_observations(lambda array: array[steps], trajectory.observations),

@@ -20,13 +20,6 @@ def walk(n_steps: int, rng: np.random.Generator, terminated: bool = False) -> Tr
     return Trajectory(observations, actions, rewards, terminated, not terminated)
 
 
-def starts_of(trajectories: list[Trajectory], rests: list[Trajectory]) -> list[int]:
-    return [
-        int(np.flatnonzero((trajectory.actions == rest.actions[0]).all(axis=1))[0])
-        for trajectory, rest in zip(trajectories, rests, strict=True)
-    ]
-
-
 @pytest.fixture
 def trajectories() -> list[Trajectory]:
     rng = np.random.default_rng(0)
@@ -72,21 +65,34 @@ def test_what_ended_or_lasted_stays_as_it_was(trajectories, known_rewards):
         assert after.terminated == before.terminated
 
 
-def test_the_rest_of_each_has_as_much_time_as_the_whole(trajectories, known_rewards):
+@pytest.mark.parametrize("start", [1, 25, 29, 55])
+def test_the_rest_of_each_has_as_much_time_as_the_whole(trajectories, known_rewards, monkeypatch, start):
+    monkeypatch.setattr(np.random, "randint", lambda low, high: min(start, high - 1))
+    n_held = [HOLD_STEPS, 0, 0, 10]
     rests = complete_trajectories(trajectories, HORIZON)[1::2]
-    starts = starts_of(trajectories, rests)
-    for before, after, start in zip(trajectories, rests, starts, strict=True):
-        assert 1 <= start < len(before) - MIN_REST
-        expected = before.rewards[start:].sum()
+    for before, after, n in zip(trajectories, rests, n_held, strict=True):
+        first = min(start, len(before) + n - MIN_REST - 1)
+        steps = [min(step, len(before) - 1) for step in range(first, len(before) + n)]
+        np.testing.assert_array_equal(after.observations, before.observations[steps])
+        np.testing.assert_array_equal(after.actions, before.actions[steps])
+        # What is left of it from there on, and the time that is missing then, at the pace of its last step
+        expected = before.rewards[first:].sum()
         if not before.terminated:
-            expected += (HORIZON - (len(before) - start)) * before.rewards[-1]
+            expected += (HORIZON - max(len(before) - first, 0)) * before.rewards[-1]
         assert after.total_return == pytest.approx(expected)
-    assert len(rests[1]) == 40 - starts[1]  # nothing is held after a terminal state
-    assert len(rests[2]) == HORIZON - starts[2]  # nor after the horizon
+        assert after.terminated == before.terminated
+
+
+def test_rests_start_anywhere_and_where_it_stays(known_rewards):
+    rng = np.random.default_rng(0)
+    lengths = [len(rest) for rest in complete_trajectories([walk(40, rng) for _ in range(500)], HORIZON)[1::2]]
+    assert min(lengths) == MIN_REST + 1
+    assert max(lengths) == 40 + HOLD_STEPS - 1
+    assert np.mean(np.array(lengths) < HOLD_STEPS) == pytest.approx((HOLD_STEPS - MIN_REST) / 60, abs=0.06)
 
 
 def test_a_short_trajectory_has_no_rest(known_rewards):
-    short = walk(MIN_REST + 1, np.random.default_rng(0))
+    short = walk(MIN_REST + 1, np.random.default_rng(0), terminated=True)
     assert len(complete_trajectories([short], HORIZON)) == 1
 
 
