@@ -344,6 +344,17 @@ class GAC(OffPolicyAlgorithm):
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
         return elbo(self.actor.model, posterior, features[:, scored], batch.actions[:, scored], first_features, batch.returns)
 
+    @th.no_grad()
+    def infer_plans(self, batch: TrajectoryBatch) -> th.Tensor:
+        """
+        Plans behind trajectories, the means of their posteriors, of shape ``(batch_size, plan_dim)``.
+
+        :param batch: Sampled trajectories.
+        """
+        features = self.policy.step_features(batch.observations, batch.ages)
+        first_features = self.actor.extract_features(batch.first_observations, at_start=True)
+        return self._posterior(features, batch.actions, first_features).mean
+
     def _posterior(self, features: th.Tensor, actions: th.Tensor, first_features: th.Tensor) -> PlanGaussian:
         return fit_posterior(
             self.actor.model,
@@ -431,12 +442,7 @@ class GAC(OffPolicyAlgorithm):
         best = max(self._buffers(), key=lambda buffer: float(buffer.returns.max(initial=-np.inf)))
         batch = best.best(n_elites, 4 * self.n_encode_steps, self._vec_normalize_env)
         self.policy.set_training_mode(False)
-        with th.no_grad():
-            first_features = self.actor.extract_features(batch.first_observations, at_start=True)
-            posterior = self._posterior(
-                self.policy.step_features(batch.observations, batch.ages), batch.actions, first_features
-            )
-        self.actor.elite_plans = posterior.mean
+        self.actor.elite_plans = self.infer_plans(batch)
 
     # ---------------------------------------------------------------- offline
 

@@ -9,7 +9,7 @@ import torch as th
 from sb3_gac.gac import GAC
 from sb3_gac.plots.figure import EMBER, color_by_return, make_figure, tidy
 from sb3_gac.random_state import fork_random_state
-from sb3_gac.type_aliases import TensorObs, TrajectoryBatch
+from sb3_gac.type_aliases import TensorObs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +66,7 @@ def infer_plan_map(
             while n_left > 0:  # as many at once as a gradient step takes
                 n = min(n_left, model.batch_size)
                 batch = buffer.sample(n, model.n_encode_steps + model.n_score_steps, model._vec_normalize_env)
-                mean = _posterior_mean(model, batch)
+                mean = model.infer_plans(batch)
                 means.append(_coordinates(model, mean, batch.first_observations, use_noise))
                 returns.append(batch.returns.cpu().numpy())
                 n_left -= n
@@ -125,12 +125,6 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
-
-
-def _posterior_mean(model: GAC, batch: TrajectoryBatch) -> th.Tensor:
-    features = model.policy.step_features(batch.observations, batch.ages)
-    first_features = model.actor.extract_features(batch.first_observations, at_start=True)
-    return model._posterior(features, batch.actions, first_features).mean
 
 
 def _coordinates(model: GAC, plans: th.Tensor, starts: TensorObs, use_noise: bool) -> np.ndarray:
