@@ -77,7 +77,7 @@ class Report:
         parts = []
         for phase in PHASES:
             parts += _section(f"Scores, {phase}", score_table(self.summaries, phase))
-        parts += _section("From offline to online", online_table(self.summaries))
+        parts += _section("From offline to online", online_table(self.results))
         for phase in PHASES:
             parts += _section(f"Ablations, {phase}", ablation_table(self.summaries, phase))
         published = published_table(list(self.summaries))

@@ -174,17 +174,22 @@ def score_table(summaries: Mapping[str, Mapping[Method, Summary]], phase: str) -
     return format_table(rows) if rows else ""
 
 
-def online_table(summaries: Mapping[str, Mapping[Method, Summary]]) -> str:
+def online_table(results: Iterable[Row]) -> str:
     """
-    What the online phase adds, task by task.
+    What the online phase adds, task by task, to the runs that went through both phases.
 
-    :param summaries: by task and method.
+    :param results: rows of results.
     """
+    of_runs: dict[tuple[str, str, str], list[Row]] = {}
+    for row in results:
+        if not row.get("variant"):
+            of_runs.setdefault((row["task"], row["algo"], row["seed"]), []).append(row)
+    both = [row for of_run in of_runs.values() if len(of_run) == 2 for row in of_run]
     rows = []
-    for task, of_task in summaries.items():
+    for task, of_task in summarize(both).items():
         for method, after in of_task.items():
-            before = of_task.get(Method(method.algo))
-            if method.phase == "online" and not method.variant and before is not None:
+            if method.phase == "online":
+                before = of_task[Method(method.algo)]
                 rows.append(
                     {
                         "task": task,

@@ -101,10 +101,12 @@ def test_methods_that_see_step_rewards_come_last() -> None:
 
 def test_what_the_online_phase_adds() -> None:
     rows = [make_row("gac", 10.0), make_row("gac", 35.5, phase="online", n_env_steps="20000", cpu_seconds="99.6")]
-    assert cells(online_table(summarize(rows)))[2] == [
-        *("maze2d-umaze", "GAC", "10.0", "35.5", "+25.5", "20,000", "1", "10 / 100"),
-    ]
-    assert online_table(summarize(rows[:1])) == ""
+    expected = ["maze2d-umaze", "GAC", "10.0", "35.5", "+25.5", "20,000", "1", "10 / 100"]
+    assert cells(online_table(rows))[2] == expected
+    assert online_table(rows[:1]) == ""
+    # What a seed gained is told by that seed alone: another one that went through one phase only has no say
+    others = [make_row("gac", 90.0, seed=1), make_row("gac", 70.0, seed=2, phase="online"), make_row("gac", 5.0, variant="x")]
+    assert cells(online_table([*rows, *others]))[2:] == [expected]
 
 
 def test_ablations_are_compared_with_the_recipe() -> None:
