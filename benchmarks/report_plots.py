@@ -36,19 +36,21 @@ def curves_of(points: Sequence[Row], x: str) -> dict[str, dict[str, dict[Method,
         runs.setdefault((point["phase"], point["task"], method), {}).setdefault(point["seed"], []).append(point)
     curves: dict[str, dict[str, dict[Method, Curve]]] = {}
     for (phase, task, method), of_seeds in runs.items():
+        if phase == "online" and x == "timesteps":
+            of_seeds = _with_starts(of_seeds, runs.get(("offline", task, replace(method, phase="offline")), {}))
         curve: Curve = []
         for evaluations in zip(*of_seeds.values(), strict=False):
             interval = seed_interval([score_of(point) for point in evaluations])
             curve.append((float(np.mean([float(point[x]) for point in evaluations])), *interval))
         curves.setdefault(phase, {}).setdefault(task, {})[method] = curve
-    if x == "timesteps":
-        # What is learnt online starts where the offline phase ended
-        for task, of_task in curves.get("online", {}).items():
-            for method, curve in of_task.items():
-                before = curves.get("offline", {}).get(task, {}).get(replace(method, phase="offline"))
-                if before:
-                    curve.insert(0, (0.0, *before[-1][1:]))
     return curves
+
+
+def _with_starts(online: Mapping[str, list[Row]], offline: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Evaluations by seed; what is learnt online starts where the offline phase of the same seed ended."""
+    if not online.keys() <= offline.keys():
+        return dict(online)
+    return {seed: [{**offline[seed][-1], "timesteps": "0"}, *evaluations] for seed, evaluations in online.items()}
 
 
 def plot_curves(

@@ -101,6 +101,9 @@ def test_curves_of_the_online_phase_start_where_the_offline_phase_ended() -> Non
     online = Method("gac", phase="online")
     curve = curves_of(points, "timesteps")["online"]["maze2d-umaze"][online]
     assert [(x, mean) for x, mean, _, _ in curve] == [(0.0, 20.0), (50.0, 99.0)]
+    # Of the same seed: another one that did not go on has no say
+    with_another = curves_of([*points, make_point("gac", 1, 100, 90.0)], "timesteps")
+    assert with_another["online"]["maze2d-umaze"][online] == curve
     assert len(curves_of(points, "cpu_seconds")["online"]["maze2d-umaze"][online]) == 1
     assert len(curves_of(points[2:], "timesteps")["online"]["maze2d-umaze"][online]) == 1
 
