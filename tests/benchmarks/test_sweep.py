@@ -131,8 +131,10 @@ def test_a_sweep_that_is_stopped_stops_its_runs(tmp_path: Path, signal_number: s
     pid_file = tmp_path / "pid"
     run = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
     program = (
-        "import pathlib, sys\n"
+        "import pathlib, signal, sys\n"
         "from benchmarks.job import Job, perform_locally\n"
+        # As at a terminal: what a shell starts in the background, as some CI, is deaf to Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "run, pid_file = sys.argv[1:]\n"
         "command, folder = [sys.executable, '-c', run, pid_file], pathlib.Path(pid_file).parent\n"
         "list(perform_locally([Job(name, command, folder / name) for name in ('a', 'b')], n_workers=1))\n"
