@@ -1,117 +1,140 @@
 """What trajectories that were cut before the horizon would have gone on to do and to return."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.torch_layers import create_mlp
-from torch import nn
 
-from sb3_gac.data.trajectory import Array, Trajectory, map_observations, observation_items
+from sb3_gac.data.decomposition import decompose_returns, standardized_observations
+from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations
 from sb3_gac.random_state import fork_random_state
 
-HOLD_STEPS = 30  # enough to show that a plan ends at rest, few enough to leave the way there in sight
 MIN_REST = 10  # steps of the shortest rest of a trajectory
-
-GRADIENT_STEPS = 1000
-BATCH_SIZE = 64  # whole trajectories
-LEARNING_RATE = 3e-3
-NET_ARCH = [64, 64]
-N_WAVES, WAVE_NUMBER = 32, 1.5  # of the random Fourier features, per standard deviation of an observation
-MIN_STD = 1e-8
+JOINT_STEPS = 10  # that going on along another trajectory costs: the gap between the two wants closing
+MAX_GAP = 0.05  # between the ends of a joint, root mean square of the standardised observations
+N_JOINTS = 64  # looked at for each trajectory, the nearest first
+TIME_UNIT = 10  # steps of the environment for one of the dynamic programming
+MAX_DISTANCES = 2**24  # computed at a time
 
 
 def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int) -> list[Trajectory]:
     """
-    Let trajectories that were truncated before the horizon go on as they ended, and add the rest of each from some step on.
+    Let trajectories that were truncated before the horizon go on to it, as they ended and as well as the data knows how.
 
     A recording that is cut where its aim is reached says little of what reaching it is worth to an episode that goes
-    on: to pass by may even return more. Each such trajectory is given the return of staying where it ended up to the
-    horizon, and a few steps of staying there. The rests start plans from any state of the data, so that they can be made
-    anew on the way, and from where a trajectory stays, so that staying is a plan as well. What terminated, or lasted the
-    horizon, keeps its return. The rewards of single steps are never looked at: :func:`decompose_returns` tells what they
-    must have been.
+    on: to pass by may even return more. And what is worth reaching may be far from where most recordings start. Each
+    such trajectory is therefore told three times: with the return of staying where it ended up to the horizon; going on
+    with the best there is, which is to stay or to follow the rest of another trajectory that passes where it ended, and
+    so on; and that again from a random step of it on, so that plans can start from any state of the data. What
+    terminated, or lasted the horizon, keeps its return. The rewards of single steps are never looked at:
+    :func:`~sb3_gac.data.decomposition.decompose_returns` tells what they must have been.
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param horizon: Steps of an episode in the environment.
-    :return: For each trajectory the completed one, then its rest from a random step on, both with their return at their
-        last step; the same for the same data.
+    :return: The completed trajectories in the order of the given ones, with their return at their last step; the same for
+        the same data.
     :raises ValueError: when the horizon is not positive, or observations are images.
     """
     if horizon < 1:
         raise ValueError(f"horizon must be a positive number of steps, got {horizon}")
     with fork_random_state(0):
+        continuations = _Continuations(trajectories, horizon)
         completed = []
-        for trajectory, rewards in zip(trajectories, decompose_returns(trajectories), strict=True):
-            n_missing = 0 if trajectory.terminated else max(horizon - len(trajectory), 0)
-            n_held = min(HOLD_STEPS, n_missing)
-            completed.append(_rest(trajectory, rewards, 0, n_held, horizon))
-            if (n_starts := len(trajectory) + n_held - MIN_REST) > 1:
-                completed.append(_rest(trajectory, rewards, np.random.randint(1, n_starts), n_held, horizon))
+        for index, trajectory in enumerate(trajectories):
+            completed.append(continuations.stay(index))
+            if not trajectory.terminated and len(trajectory) < horizon:
+                completed.append(continuations.go_on(index))
+            if len(trajectory) > MIN_REST + 1:
+                completed.append(continuations.go_on(index, np.random.randint(1, len(trajectory) - MIN_REST)))
     return completed
 
 
-def _rest(trajectory: Trajectory, rewards: Array, start: int, n_held: int, horizon: int) -> Trajectory:
-    """The trajectory, held at its end for some steps, from one of its steps on."""
-    last = len(trajectory) - 1
-    steps = np.minimum(np.arange(start, len(trajectory) + n_held), last)
-    past = rewards[np.minimum(np.arange(start), last)].sum()
-    n_missing = 0 if trajectory.terminated else max(horizon - len(trajectory) + start, 0)
-    shown = np.zeros(len(steps))
-    shown[-1] = trajectory.total_return - past + n_missing * rewards[-1]
-    return replace(
-        trajectory,
-        observations=map_observations(lambda array: array[steps], trajectory.observations),
-        actions=trajectory.actions[steps],
-        rewards=shown,
-    )
-
-
-def decompose_returns(trajectories: Sequence[Trajectory]) -> list[Array]:
+class _Continuations:
     """
-    Rewards of single steps that explain the returns of whole trajectories, each of shape ``(n_steps,)``.
+    What to do best at the end of each trajectory, for any time left: staying there, or a joint with some step of the data.
 
-    A network of the observation is fitted so that its sum over each trajectory is the return (return decomposition,
-    arXiv 1806.07857, 2111.13485).
-
-    :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
-    :raises ValueError: when observations are images.
+    :param trajectories: See :func:`complete_trajectories`.
+    :param horizon: See :func:`complete_trajectories`.
     """
-    vectors = [_as_vectors(trajectory) for trajectory in trajectories]
-    lengths = th.tensor([len(rows) for rows in vectors])
-    starts = lengths.cumsum(0) - lengths
-    rows = th.as_tensor(np.concatenate(vectors), dtype=th.float32)
-    rows = (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0).clamp(min=MIN_STD)
-    returns = th.tensor([trajectory.total_return for trajectory in trajectories], dtype=th.float32)
-    scale = returns.std(correction=0).clamp(min=MIN_STD)
-    unit = scale / lengths.float().mean().sqrt()
-    # Rewards may change within a step or two, which a network of the bare observation learns last
-    waves = rows @ (WAVE_NUMBER * th.randn(rows.shape[1], N_WAVES))
-    features = th.cat((rows, waves.sin(), waves.cos()), dim=1)
-    net = nn.Sequential(*create_mlp(features.shape[1], 1, NET_ARCH))
-    optimizer = th.optim.Adam(net.parameters(), LEARNING_RATE)
-    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GRADIENT_STEPS)
-    for _ in range(GRADIENT_STEPS):
-        drawn = th.randint(len(lengths), (BATCH_SIZE,))
-        owner = th.arange(BATCH_SIZE).repeat_interleave(lengths[drawn])  # of each step of the batch
-        offsets = starts[drawn] - (lengths[drawn].cumsum(0) - lengths[drawn])
-        steps = th.arange(len(owner)) + offsets[owner]
-        sums = th.zeros(BATCH_SIZE).index_add(0, owner, net(features[steps]).squeeze(-1) * unit)
-        loss = ((sums - returns[drawn]) / scale).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    with th.no_grad():
-        rewards = net(features).squeeze(-1) * unit
-    return [part.double().numpy() for part in rewards.split(lengths.tolist())]
+
+    def __init__(self, trajectories: Sequence[Trajectory], horizon: int):
+        self.horizon = horizon
+        self.trajectories = trajectories
+        self.observations = _concatenate([trajectory.observations for trajectory in trajectories])
+        self.actions = np.concatenate([trajectory.actions for trajectory in trajectories])
+        lengths = np.array([len(trajectory) for trajectory in trajectories])
+        self.ends = lengths.cumsum()
+        self.starts = self.ends - lengths
+        self.owners = np.arange(len(trajectories)).repeat(lengths)  # of each step
+        rewards = decompose_returns(trajectories)
+        earned = rewards.cumsum() - rewards
+        returns = np.array([trajectory.total_return for trajectory in trajectories])
+        self.to_go = (returns + earned[self.starts])[self.owners] - earned  # from each step to the end of its trajectory
+        self.n_left = self.ends[self.owners] - np.arange(len(self.owners))  # steps, this one included
+        self.is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
+        self.pace = np.where(self.is_terminal, 0.0, rewards[self.ends - 1])  # of staying at the end
+        self.joints, is_near = self._find_joints()
+        self.choices = self._choose(is_near & ~self.is_terminal[:, None])
+
+    def stay(self, index: int) -> Trajectory:
+        """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
+        n_missing = max(self.horizon - len(self.trajectories[index]), 0)
+        steps = np.arange(self.starts[index], self.ends[index])
+        return self._trajectory(steps, self.to_go[self.starts[index]] + n_missing * self.pace[index])
+
+    def go_on(self, index: int, start: int = 0) -> Trajectory:
+        """The trajectory from one of its steps on, and the best that is known to follow it."""
+        step = self.starts[index] + start
+        legs, total, time = [], 0.0, self.horizon
+        while True:
+            legs.append(np.arange(step, self.ends[index]))
+            total += self.to_go[step]
+            time = max(time - len(legs[-1]), 0)
+            choice = self.choices[time // TIME_UNIT, index]
+            if choice == 0:
+                return self._trajectory(np.concatenate(legs), total + time * self.pace[index])
+            step = self.joints[index, choice - 1]
+            index = self.owners[step]
+            time -= JOINT_STEPS
+
+    def _find_joints(self) -> tuple[Array, Array]:
+        """Steps nearest to the end of each trajectory and whether they are near, each ``(n_trajectories, n_joints)``."""
+        rows = standardized_observations(self.trajectories)
+        ends = th.as_tensor(self.ends - 1).split(max(MAX_DISTANCES // len(rows), 1))
+        nearest = [th.cdist(rows[some], rows).topk(min(N_JOINTS, len(rows)), largest=False) for some in ends]
+        gaps, steps = (th.cat(parts).numpy() for parts in zip(*nearest, strict=True))
+        return steps, gaps <= MAX_GAP * rows.shape[1] ** 0.5
+
+    def _choose(self, is_open: Array) -> Array:
+        """What is best for each unit of time left and each trajectory: 0 to stay, or one more than the joint to take."""
+        n_units = self.horizon // TIME_UNIT + 1
+        value = np.zeros((n_units, len(self.trajectories)))
+        choices = np.zeros(value.shape, dtype=np.int64)
+        cost = -(-(self.n_left[self.joints] + JOINT_STEPS) // TIME_UNIT)
+        following = self.owners[self.joints]
+        for units in range(1, n_units):
+            left = units - cost
+            gone_on = self.to_go[self.joints] + value[np.maximum(left, 0), following]
+            gone_on[(left < 0) | ~is_open] = -np.inf
+            options = np.column_stack((units * TIME_UNIT * self.pace, gone_on))
+            choices[units], value[units] = options.argmax(axis=1), options.max(axis=1)
+        return choices
+
+    def _trajectory(self, steps: Array, total: float) -> Trajectory:
+        rewards = np.zeros(len(steps))
+        rewards[-1] = total
+        is_terminal = bool(self.is_terminal[self.owners[steps[-1]]])
+        return Trajectory(
+            map_observations(lambda array: array[steps], self.observations),
+            self.actions[steps],
+            rewards,
+            terminated=is_terminal,
+            truncated=not is_terminal,
+        )
 
 
-def _as_vectors(trajectory: Trajectory) -> Array:
-    arrays = []
-    for name, array in observation_items(trajectory.observations):
-        if array.ndim > 3:
-            raise ValueError(f"{name} of shape {array.shape} are images: only trajectories of vectors can be completed")
-        arrays.append(array.reshape(len(trajectory), -1))
-    return np.concatenate(arrays, axis=1)
+def _concatenate(parts: Sequence[Observations]) -> Observations:
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: np.concatenate([part[key] for part in parts if isinstance(part, dict)]) for key in first}
+    return np.concatenate([part for part in parts if not isinstance(part, dict)])

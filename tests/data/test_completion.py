@@ -3,101 +3,147 @@
 import numpy as np
 import pytest
 import torch as th
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sb3_gac import GAC
-from sb3_gac.data import Trajectory, complete_trajectories, completion
-from sb3_gac.data.completion import HOLD_STEPS, MIN_REST, decompose_returns
+from sb3_gac.data import Trajectory, complete_trajectories, completion, decomposition
+from sb3_gac.data.completion import JOINT_STEPS, MIN_REST, TIME_UNIT
 
 HORIZON = 100
 
 
-def walk(n_steps: int, rng: np.random.Generator, terminated: bool = False) -> Trajectory:
-    """A walk on a line that pays 1 per step spent within half a unit of the origin."""
-    positions = rng.uniform(-3, 3) + np.cumsum(rng.normal(scale=0.3, size=n_steps))
-    rewards = (np.abs(positions) < 0.5).astype(np.float64)
-    observations = positions[:, None].astype(np.float32)
-    actions = rng.uniform(-1, 1, size=(n_steps, 1)).astype(np.float32)
-    return Trajectory(observations, actions, rewards, terminated, not terminated)
+def path(start: float, end: float, n_steps: int, rewards: float | np.ndarray = 0.0, terminated: bool = False) -> Trajectory:
+    """A straight way on a line; the actions tell the recordings apart."""
+    positions = np.linspace(start, end, n_steps)[:, None]
+    actions = np.full((n_steps, 1), start)
+    return Trajectory(positions, actions, np.broadcast_to(rewards, n_steps).astype(np.float64), terminated, not terminated)
 
 
-@pytest.fixture
-def trajectories() -> list[Trajectory]:
-    rng = np.random.default_rng(0)
-    return [walk(40, rng), walk(40, rng, terminated=True), walk(HORIZON, rng), walk(HORIZON - 10, rng)]
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def known_rewards(monkeypatch) -> None:
     """The decomposition finds the rewards that were paid."""
-    monkeypatch.setattr(completion, "decompose_returns", lambda trajectories: [part.rewards for part in trajectories])
+    paid = lambda trajectories: np.concatenate([trajectory.rewards for trajectory in trajectories])  # noqa: E731
+    monkeypatch.setattr(completion, "decompose_returns", paid)
 
 
-def test_rewards_are_found_from_returns_alone():
-    rng = np.random.default_rng(0)
-    walks = [walk(30, rng) for _ in range(200)]
-    th.manual_seed(0)
-    found = decompose_returns([trajectory.return_only() for trajectory in walks])
-    returns = [trajectory.total_return for trajectory in walks]
-    assert np.corrcoef([rewards.sum() for rewards in found], returns)[0, 1] > 0.99
-    positions = np.concatenate([trajectory.observations[:, 0] for trajectory in walks])
-    rewards = np.concatenate(found)
-    assert rewards[np.abs(positions) < 0.3].mean() > 0.8
-    assert np.abs(rewards[np.abs(positions) > 0.8]).mean() < 0.1
+def steps_of(trajectory: Trajectory) -> list[tuple[float, float]]:
+    return list(zip(trajectory.observations[:, 0], trajectory.actions[:, 0], strict=True))
 
 
-def test_what_was_cut_goes_on_as_it_ended(trajectories, known_rewards):
-    cut, _, _, nearly_whole = complete_trajectories(trajectories, HORIZON)[::2]
-    for before, after, n_held in ((trajectories[0], cut, HOLD_STEPS), (trajectories[3], nearly_whole, 10)):
-        assert len(after) == len(before) + n_held
-        for name in ("observations", "actions"):
-            np.testing.assert_array_equal(getattr(after, name)[: len(before)], getattr(before, name))
-            assert (getattr(after, name)[len(before) :] == getattr(before, name)[-1]).all()
-        missing = HORIZON - len(before)
-        assert after.total_return == pytest.approx(before.total_return + missing * before.rewards[-1])
-        assert after.truncated
+def test_staying_where_it_ended_is_worth_what_its_last_step_was():
+    rewards = np.arange(20.0)
+    stayed, *_ = complete_trajectories([path(0, 1, 20, rewards), path(5, 6, 20)], HORIZON)
+    assert steps_of(stayed) == steps_of(path(0, 1, 20))
+    assert stayed.total_return == rewards.sum() + (HORIZON - 20) * 19
+    assert stayed.truncated and not stayed.terminated
 
 
-def test_what_ended_or_lasted_stays_as_it_was(trajectories, known_rewards):
-    for before, after in zip(trajectories[1:3], complete_trajectories(trajectories, HORIZON)[2:6:2], strict=True):
-        np.testing.assert_array_equal(after.observations, before.observations)
-        np.testing.assert_array_equal(after.actions, before.actions)
-        assert after.total_return == pytest.approx(before.total_return)
-        assert after.terminated == before.terminated
+def test_it_goes_on_along_another_trajectory_that_leads_somewhere():
+    first, second = path(0, 5, 20), path(4.5, 9.5, 21, np.arange(21) == 20)  # the second passes 5 at its third step
+    gone_on = complete_trajectories([first, second], HORIZON)[1]
+    assert steps_of(gone_on) == steps_of(first) + steps_of(second)[2:]
+    assert gone_on.total_return == 1 + (HORIZON - 20 - 19 - JOINT_STEPS)  # stays where each step pays 1
+    assert gone_on.truncated and not gone_on.terminated
 
 
-@pytest.mark.parametrize("start", [1, 25, 29, 55])
-def test_the_rest_of_each_has_as_much_time_as_the_whole(trajectories, known_rewards, monkeypatch, start):
-    monkeypatch.setattr(np.random, "randint", lambda low, high: min(start, high - 1))
-    n_held = [HOLD_STEPS, 0, 0, 10]
-    rests = complete_trajectories(trajectories, HORIZON)[1::2]
-    for before, after, n in zip(trajectories, rests, n_held, strict=True):
-        first = min(start, len(before) + n - MIN_REST - 1)
-        steps = [min(step, len(before) - 1) for step in range(first, len(before) + n)]
-        np.testing.assert_array_equal(after.observations, before.observations[steps])
-        np.testing.assert_array_equal(after.actions, before.actions[steps])
-        # What is left of it from there on, and the time that is missing then, at the pace of its last step
-        expected = before.rewards[first:].sum()
+@pytest.mark.parametrize("pace, expected", [(0.8, "go on"), (0.95, "stay")])
+def test_it_goes_on_only_if_that_returns_more_than_to_stay(pace, expected):
+    first, second = path(0, 5, 20, np.arange(20) // 19 * pace), path(5, 10, 21, np.arange(21) == 20)
+    horizon = 20 + 10 * (21 + JOINT_STEPS)  # a tenth of the time is lost on the way
+    gone_on = complete_trajectories([first, second], horizon)[1]
+    assert len(gone_on) == {"stay": 20, "go on": 41}[expected]
+
+
+def test_what_would_take_longer_than_there_is_time_is_not_begun():
+    first, second = path(0, 5, 20), path(5, 10, 21, np.arange(21) == 20)
+    enough = 20 + -(-(21 + JOINT_STEPS) // TIME_UNIT) * TIME_UNIT
+    assert len(complete_trajectories([first, second], enough)[1]) == 41
+    assert len(complete_trajectories([first, second], enough - 1)[1]) == 20
+
+
+def test_several_trajectories_make_a_way():
+    parts = [path(0, 5, 20), path(10, 15, 20, np.arange(20) == 19), path(5, 10, 20)]
+    gone_on = complete_trajectories(parts, 300)[1]
+    assert steps_of(gone_on) == steps_of(parts[0]) + steps_of(parts[2]) + steps_of(parts[1])
+    assert gone_on.total_return == 1 + 300 - 60 - 2 * JOINT_STEPS
+
+
+def test_a_gap_is_not_jumped():
+    first, second = path(0, 5, 20), path(6, 10, 20, 1.0)
+    assert len(complete_trajectories([first, second], HORIZON)[1]) == 20
+
+
+def test_the_end_of_an_episode_is_the_end():
+    fallen = path(0, 5, 20, terminated=True)
+    paying = path(5, 10, 20, 1.0, terminated=True)
+    cut = path(-5, 0, 20)
+    completed = complete_trajectories([fallen, paying, cut], HORIZON)
+    assert [len(trajectory) for trajectory in completed[0::2][:2]] == [20, 20]
+    assert completed[0].total_return == 0 and completed[0].terminated
+    assert completed[2].total_return == 20 and completed[2].terminated  # no return of staying after it
+    gone_on = completed[5]
+    assert len(gone_on) == 20  # what it could follow returns nothing: to stay is as good
+    gone_on = complete_trajectories([paying, path(0, 5, 20)], HORIZON)[3]
+    assert len(gone_on) == 40 and gone_on.total_return == 20
+    assert gone_on.terminated and not gone_on.truncated  # as the last part of it did
+
+
+def test_what_lasted_the_horizon_is_left_alone():
+    whole = path(0, 5, HORIZON, 0.5)
+    kept, rest = complete_trajectories([whole], HORIZON)
+    assert steps_of(kept) == steps_of(whole)
+    assert kept.total_return == HORIZON / 2
+    assert steps_of(rest) == steps_of(whole)[-len(rest) :]
+    assert rest.total_return == pytest.approx(HORIZON / 2)  # it has as much time as the whole
+
+
+def test_a_short_trajectory_has_no_rest():
+    assert len(complete_trajectories([path(0, 1, MIN_REST + 1, terminated=True)], HORIZON)) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(12, 40), st.booleans()), min_size=2, max_size=8))
+def test_going_on_takes_no_more_than_the_horizon_and_never_returns_less_than_to_stay(shapes):
+    # One position pays, so that the return of what is shown is known
+    trajectories = []
+    for start, end, n_steps, terminated in shapes:
+        way = path(start, end, n_steps, terminated=terminated)
+        rewards = (np.abs(way.observations[:, 0] - 2) < 0.1).astype(np.float64)
+        trajectories.append(Trajectory(way.observations, way.actions, rewards, terminated, not terminated))
+    completed = iter(complete_trajectories(trajectories, HORIZON))
+    for before in trajectories:
+        stayed, parts = next(completed), []
+        parts = [next(completed) for _ in range((not before.terminated) + (len(before) > MIN_REST + 1))]
+        for after in parts:
+            assert len(after) <= HORIZON
+            assert after.rewards[:-1].sum() == 0
+            paid = (np.abs(after.observations[:, 0] - 2) < 0.1).sum()
+            left = 0 if after.terminated else HORIZON - len(after)
+            assert paid - 1e-9 <= after.total_return <= paid + left + 1e-9
         if not before.terminated:
-            expected += (HORIZON - max(len(before) - first, 0)) * before.rewards[-1]
-        assert after.total_return == pytest.approx(expected)
-        assert after.terminated == before.terminated
+            assert parts[0].total_return >= stayed.total_return - 1e-9
 
 
-def test_rests_start_anywhere_and_where_it_stays(known_rewards):
+def test_observations_of_several_parts_go_on_alike():
+    def as_dict(trajectory: Trajectory) -> Trajectory:
+        observations = {"position": trajectory.observations, "double": 2 * trajectory.observations}
+        return Trajectory(observations, trajectory.actions, trajectory.rewards, trajectory.terminated, trajectory.truncated)
+
+    parts = [path(0, 5, 20), path(5, 10, 20, np.arange(20) == 19)]
+    for plain, split in zip(
+        complete_trajectories(parts, HORIZON), complete_trajectories([as_dict(part) for part in parts], HORIZON), strict=True
+    ):
+        np.testing.assert_array_equal(split.observations["position"], plain.observations)
+        np.testing.assert_array_equal(split.observations["double"], 2 * plain.observations)
+        assert split.total_return == plain.total_return
+
+
+def test_single_rewards_are_never_used(monkeypatch):
+    monkeypatch.setattr(completion, "decompose_returns", decomposition.decompose_returns)
+    monkeypatch.setattr(decomposition, "GRADIENT_STEPS", 5)
     rng = np.random.default_rng(0)
-    lengths = [len(rest) for rest in complete_trajectories([walk(40, rng) for _ in range(500)], HORIZON)[1::2]]
-    assert min(lengths) == MIN_REST + 1
-    assert max(lengths) == 40 + HOLD_STEPS - 1
-    assert np.mean(np.array(lengths) < HOLD_STEPS) == pytest.approx((HOLD_STEPS - MIN_REST) / 60, abs=0.06)
-
-
-def test_a_short_trajectory_has_no_rest(known_rewards):
-    short = walk(MIN_REST + 1, np.random.default_rng(0), terminated=True)
-    assert len(complete_trajectories([short], HORIZON)) == 1
-
-
-def test_single_rewards_are_never_used(monkeypatch, trajectories):
-    monkeypatch.setattr(completion, "GRADIENT_STEPS", 5)
+    trajectories = [path(rng.uniform(-3, 3), rng.uniform(-3, 3), 40, rng.normal(size=40)) for _ in range(8)]
     np.random.seed(3)
     th.manual_seed(3)
     expected = complete_trajectories(trajectories, HORIZON)
@@ -111,19 +157,16 @@ def test_single_rewards_are_never_used(monkeypatch, trajectories):
         np.testing.assert_array_equal(one.rewards, other.rewards)
 
 
-def test_a_model_learns_from_what_was_completed(monkeypatch, trajectories):
-    monkeypatch.setattr(completion, "GRADIENT_STEPS", 5)
+def test_a_model_learns_from_what_was_completed():
+    trajectories = [path(-0.5, 0.5, 20), path(0.5, 0.8, 20, np.arange(20) == 19)]
     model = GAC("MlpLatentPolicy", completion_horizon=HORIZON, policy_kwargs=dict(net_arch=[8]), device="cpu", seed=0)
     model.set_offline_data(trajectories)
     expected = [trajectory.total_return for trajectory in complete_trajectories(trajectories, HORIZON)]
     np.testing.assert_allclose(model.offline_buffer.returns, expected)
 
 
-def test_bad_input_is_refused(trajectories):
+def test_a_horizon_without_steps_is_refused():
     with pytest.raises(ValueError, match="horizon must be a positive number of steps, got 0"):
-        complete_trajectories(trajectories, 0)
-    images = Trajectory(np.zeros((20, 3, 8, 8), np.uint8), np.zeros((20, 1)), np.zeros(20), False, True)
-    with pytest.raises(ValueError, match="are images"):
-        complete_trajectories([images], HORIZON)
+        complete_trajectories([path(0, 1, 20)], 0)
     with pytest.raises(ValueError, match="completion_horizon must be at least 1, got 0"):
         GAC("MlpLatentPolicy", completion_horizon=0)

@@ -1,0 +1,76 @@
+"""Which steps of trajectories their returns must have come from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.torch_layers import create_mlp
+from torch import nn
+
+from sb3_gac.data.trajectory import Array, Trajectory, observation_items
+
+GRADIENT_STEPS = 1000
+BATCH_SIZE = 64  # whole trajectories
+LEARNING_RATE = 3e-3
+NET_ARCH = [64, 64]
+N_WAVES, WAVE_NUMBER = 32, 1.5  # of the random Fourier features, per standard deviation of an observation
+MIN_STD = 1e-8
+
+
+def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
+    """
+    Rewards of single steps that explain the returns of whole trajectories.
+
+    A network of the observation is fitted so that its sum over each trajectory is the return (return decomposition,
+    arXiv 1806.07857, 2111.13485).
+
+    :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
+    :return: The rewards of all steps, in order, of shape ``(n_steps,)``.
+    :raises ValueError: when observations are images.
+    """
+    rows = standardized_observations(trajectories)
+    lengths = th.tensor([len(trajectory) for trajectory in trajectories])
+    starts = lengths.cumsum(0) - lengths
+    returns = th.tensor([trajectory.total_return for trajectory in trajectories], dtype=th.float32)
+    scale = returns.std(correction=0).clamp(min=MIN_STD)
+    unit = scale / lengths.float().mean().sqrt()
+    # Rewards may change within a step or two, which a network of the bare observation learns last
+    waves = rows @ (WAVE_NUMBER * th.randn(rows.shape[1], N_WAVES))
+    features = th.cat((rows, waves.sin(), waves.cos()), dim=1)
+    net = nn.Sequential(*create_mlp(features.shape[1], 1, NET_ARCH))
+    optimizer = th.optim.Adam(net.parameters(), LEARNING_RATE)
+    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GRADIENT_STEPS)
+    for _ in range(GRADIENT_STEPS):
+        drawn = th.randint(len(lengths), (BATCH_SIZE,))
+        owner = th.arange(BATCH_SIZE).repeat_interleave(lengths[drawn])  # of each step of the batch
+        offsets = starts[drawn] - (lengths[drawn].cumsum(0) - lengths[drawn])
+        steps = th.arange(len(owner)) + offsets[owner]
+        sums = th.zeros(BATCH_SIZE).index_add(0, owner, net(features[steps]).squeeze(-1) * unit)
+        loss = ((sums - returns[drawn]) / scale).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    with th.no_grad():
+        rewards: Array = (net(features).squeeze(-1) * unit).double().numpy()
+    return rewards
+
+
+def standardized_observations(trajectories: Sequence[Trajectory]) -> th.Tensor:
+    """
+    Observations of all steps, in order, with zero mean and unit standard deviation, of shape ``(n_steps, n_entries)``.
+
+    :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
+    :raises ValueError: when observations are images.
+    """
+    rows = th.as_tensor(np.concatenate([_as_vectors(trajectory) for trajectory in trajectories]), dtype=th.float32)
+    return (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0).clamp(min=MIN_STD)
+
+
+def _as_vectors(trajectory: Trajectory) -> Array:
+    arrays = []
+    for name, array in observation_items(trajectory.observations):
+        if array.ndim > 3:
+            raise ValueError(f"{name} of shape {array.shape} are images: only trajectories of vectors can be completed")
+        arrays.append(array.reshape(len(trajectory), -1))
+    return np.concatenate(arrays, axis=1)

@@ -1,0 +1,44 @@
+"""Which steps the returns come from."""
+
+import numpy as np
+import pytest
+import torch as th
+
+from sb3_gac.data import Trajectory
+from sb3_gac.data.decomposition import decompose_returns, standardized_observations
+
+
+def walk(n_steps: int, rng: np.random.Generator) -> Trajectory:
+    """A walk on a line that pays 1 per step spent within half a unit of the origin."""
+    positions = rng.uniform(-3, 3) + np.cumsum(rng.normal(scale=0.3, size=n_steps))
+    rewards = (np.abs(positions) < 0.5).astype(np.float64)
+    return Trajectory(positions[:, None].astype(np.float32), np.zeros((n_steps, 1)), rewards, False, True)
+
+
+def test_rewards_are_found_from_returns_alone():
+    rng = np.random.default_rng(0)
+    walks = [walk(30, rng) for _ in range(200)]
+    th.manual_seed(0)
+    rewards = decompose_returns([trajectory.return_only() for trajectory in walks])
+    returns = [trajectory.total_return for trajectory in walks]
+    assert rewards.shape == (200 * 30,)
+    assert np.corrcoef(rewards.reshape(200, 30).sum(axis=1), returns)[0, 1] > 0.99
+    positions = np.concatenate([trajectory.observations[:, 0] for trajectory in walks])
+    assert rewards[np.abs(positions) < 0.3].mean() > 0.8
+    assert np.abs(rewards[np.abs(positions) > 0.8]).mean() < 0.1
+
+
+def test_observations_are_standardised_over_all_steps():
+    rng = np.random.default_rng(0)
+    parts = [{"a": rng.normal(5, 3, size=(n, 2)), "b": rng.normal(-1, 0.1, size=n), "c": np.ones(n)} for n in (50, 70)]
+    trajectories = [Trajectory(part, np.zeros((len(part["b"]), 1)), np.zeros(len(part["b"])), False, True) for part in parts]
+    rows = standardized_observations(trajectories)
+    assert rows.shape == (120, 4)
+    assert rows.mean(dim=0).numpy() == pytest.approx(np.zeros(4), abs=1e-5)
+    assert rows.std(dim=0, correction=0).numpy() == pytest.approx(np.array([1, 1, 1, 0]), abs=1e-5)
+
+
+def test_images_are_refused():
+    images = Trajectory(np.zeros((20, 3, 8, 8), np.uint8), np.zeros((20, 1)), np.zeros(20), False, True)
+    with pytest.raises(ValueError, match="are images"):
+        decompose_returns([images])
