@@ -16,6 +16,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_gac.actor import PlanActor
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
@@ -47,6 +48,7 @@ AT_LEAST = {
     "posterior_steps": 0,
     "kl_warmup": 0,
     "return_weight": 0,
+    "finetune_lr_factor": 0,
 }
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
 SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
@@ -106,6 +108,8 @@ class GAC(OffPolicyAlgorithm):
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
+    :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
+        less forgets less of what the data taught.
     :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
     :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
     :param target_fall: Standard deviations that a rollout which misses it lowers it by.
@@ -168,6 +172,7 @@ class GAC(OffPolicyAlgorithm):
         best_by: Literal["return", "advantage"] = "advantage",
         completion_horizon: int | None = None,
         offline_ratio: float = 0.5,
+        finetune_lr_factor: float = 1.0,
         target_quantile: float = 0.9,
         target_rise: float = 0.1,
         target_fall: float = 0.02,
@@ -226,6 +231,7 @@ class GAC(OffPolicyAlgorithm):
         self.best_by = best_by
         self.completion_horizon = completion_horizon
         self.offline_ratio = offline_ratio
+        self.finetune_lr_factor = finetune_lr_factor
         self.target_quantile = target_quantile
         self.target_rise = target_rise
         self.target_fall = target_fall
@@ -237,6 +243,7 @@ class GAC(OffPolicyAlgorithm):
         self.target_return: TargetReturn | None = None
         self._log_kl_coef = 0.0 if kl_coef == "auto" else math.log(float(kl_coef))
         self._n_offline_updates = 0
+        self._lr_factor = 1.0  # of the phase under way
         self._known_sizes: list[int] = []  # of the buffers, when the statistics were last taken
         self._last_plans: tuple[np.ndarray, ...] | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
@@ -335,6 +342,12 @@ class GAC(OffPolicyAlgorithm):
         self.logger.record("train/loss", loss.item())
         self.logger.record("train/kl_coef", kl_coef)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        rate = self._lr_factor * self.lr_schedule(self._current_progress_remaining)
+        self.logger.record("train/learning_rate", rate)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            update_learning_rate(optimizer, rate)
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
@@ -480,6 +493,7 @@ class GAC(OffPolicyAlgorithm):
         env = self.env
         if env is None:
             self.env = OfflineVecEnv(self.observation_space, self.action_space)
+        self._lr_factor = 1.0
         try:
             total_timesteps, callback = self._setup_learn(gradient_steps, callback, reset_num_timesteps, tb_log_name)
             if progress_bar:
@@ -618,6 +632,7 @@ class GAC(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfGAC:
+        self._lr_factor = self.finetune_lr_factor if self._n_offline_updates > 0 else 1.0
         return super().learn(
             total_timesteps,
             callback,

@@ -19,6 +19,7 @@ from sb3_gac import GAC
         ("posterior_steps", -1, "at least 0"),
         ("kl_warmup", -1, "at least 0"),
         ("return_weight", -1.0, "at least 0"),
+        ("finetune_lr_factor", -0.1, "at least 0"),
         ("effective_horizon", 0.0, "above 0"),
         ("target_kl", 0.0, "above 0"),
         ("target_kl", float("nan"), "above 0"),

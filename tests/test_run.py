@@ -185,6 +185,20 @@ def test_learning_rate_schedule(small_gac, diary_env):
     assert [log["train/learning_rate"] for log in logs[1:]] == pytest.approx([1e-3 * (1 - n / 20) + 1e-5 for n in (9, 14, 19)])
 
 
+def test_smaller_steps_when_fine_tuning(small_gac, diary_env, make_dataset):
+    model = small_gac(diary_env(), learning_rate=1e-3, finetune_lr_factor=0.1)
+    rates = []
+    for phase in (
+        lambda: model.learn(20),
+        lambda: model.learn_offline(make_dataset(), 2),
+        lambda: model.learn(20),
+        lambda: model.learn_offline(None, 2),
+    ):
+        phase()
+        rates.append(model.policy.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-3])
+
+
 @pytest.mark.parametrize(
     ("optimizer_class", "optimizer_kwargs"),
     [
