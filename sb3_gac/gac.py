@@ -243,7 +243,7 @@ class GAC(OffPolicyAlgorithm):
         self.target_return: TargetReturn | None = None
         self._log_kl_coef = 0.0 if kl_coef == "auto" else math.log(float(kl_coef))
         self._n_offline_updates = 0
-        self._lr_factor = 1.0  # of the phase under way
+        self._is_offline = False
         self._known_sizes: list[int] = []  # of the buffers, when the statistics were last taken
         self._last_plans: tuple[np.ndarray, ...] | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
@@ -344,7 +344,9 @@ class GAC(OffPolicyAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
-        rate = self._lr_factor * self.lr_schedule(self._current_progress_remaining)
+        is_finetuning = self._n_offline_updates > 0 and not self._is_offline
+        factor = self.finetune_lr_factor if is_finetuning else 1.0
+        rate = factor * self.lr_schedule(self._current_progress_remaining)
         self.logger.record("train/learning_rate", rate)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             update_learning_rate(optimizer, rate)
@@ -493,7 +495,7 @@ class GAC(OffPolicyAlgorithm):
         env = self.env
         if env is None:
             self.env = OfflineVecEnv(self.observation_space, self.action_space)
-        self._lr_factor = 1.0
+        self._is_offline = True
         try:
             total_timesteps, callback = self._setup_learn(gradient_steps, callback, reset_num_timesteps, tb_log_name)
             if progress_bar:
@@ -516,6 +518,7 @@ class GAC(OffPolicyAlgorithm):
                     self.dump_logs()
             callback.on_training_end()
         finally:
+            self._is_offline = False
             self.env = env
             if env is None:
                 self._last_obs = None
@@ -632,7 +635,6 @@ class GAC(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfGAC:
-        self._lr_factor = self.finetune_lr_factor if self._n_offline_updates > 0 else 1.0
         return super().learn(
             total_timesteps,
             callback,
