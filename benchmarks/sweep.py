@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.datasets import generate_dataset
+from benchmarks.datasets import dataset_id, generate_dataset
 from benchmarks.envs import TASKS
 from benchmarks.grid import ABLATIONS, ALL_ALGOS, Cell, load_ablations, make_grid
 from benchmarks.hyperparam import HYPERPARAMS, parse_params
@@ -123,7 +123,8 @@ def _make_job(cell: Cell, output: Path, peers_python: str) -> Job:
     """The data set is made here and now: two processes would make it twice."""
     data = cell.data
     if data is None and cell.env in TASKS and cell.mode != "online":
-        data = str(generate_dataset(cell.env))
+        generate_dataset(cell.env)
+        data = dataset_id(cell.env)  # where Minari keeps it is of no interest to who reads the record
     elif data is not None and Path(data).exists():
         data = str(from_root(Path(data)))
     folder = from_root(output / cell.name)
