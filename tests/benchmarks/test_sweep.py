@@ -62,10 +62,9 @@ def test_all_runs_are_in_the_table_with_their_curves(tmp_path: Path) -> None:
 
 
 def test_a_task_has_its_data_set_made_and_is_given_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, given = [], []
-    monkeypatch.setattr(
-        "benchmarks.sweep.generate_dataset", lambda name: made.append(name) or tmp_path / "where Minari keeps it"
-    )
+    made: list[str] = []
+    given: list[str | None] = []
+    monkeypatch.setattr("benchmarks.sweep.generate_dataset", made.append)
     command = Cell.command
 
     def note(cell: Cell, python: str, data: str | None, folder: Path) -> list[str]:
@@ -73,13 +72,10 @@ def test_a_task_has_its_data_set_made_and_is_given_its_id(tmp_path: Path, monkey
         return command(cell, python, data, folder)
 
     monkeypatch.setattr(Cell, "command", note)
-    sweep(
-        make_grid(["maze2d-large"], ["gac"], [1]),
-        tmp_path / "results.csv",
-        tmp_path / "runs",
-        partial(perform_locally, n_workers=1),
-    )
-    assert (made, given) == (["maze2d-large"], ["gac/maze2d-large-v0"])
+    cells = make_grid(["maze2d-large"], ["gac"], [1])
+    sweep(cells, tmp_path / "results.csv", tmp_path / "runs", partial(perform_locally, n_workers=1))
+    assert made == ["maze2d-large"]
+    assert given == ["gac/maze2d-large-v0"]
 
 
 def test_finished_runs_are_skipped_and_killed_ones_done_again(tmp_path: Path) -> None:
