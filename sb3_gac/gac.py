@@ -343,9 +343,12 @@ class GAC(OffPolicyAlgorithm):
         self.logger.record("train/kl_coef", kl_coef)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
+    @property
+    def _is_finetuning(self) -> bool:
+        return self._n_offline_updates > 0 and not self._is_offline
+
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
-        is_finetuning = self._n_offline_updates > 0 and not self._is_offline
-        factor = self.finetune_lr_factor if is_finetuning else 1.0
+        factor = self.finetune_lr_factor if self._is_finetuning else 1.0
         rate = factor * self.lr_schedule(self._current_progress_remaining)
         self.logger.record("train/learning_rate", rate)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
@@ -426,7 +429,11 @@ class GAC(OffPolicyAlgorithm):
         return TrajectoryBatch.concatenate(batches)
 
     def _take_statistics(self) -> None:
-        """Standardise observations and returns by what the networks are shown, whenever a buffer has grown."""
+        """
+        Standardise observations and returns by what the networks are shown, whenever a buffer has grown.
+
+        What was learnt offline keeps the statistics of its data set.
+        """
         sizes = [buffer.size() for buffer in self._buffers()]
         if not sizes:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
@@ -435,9 +442,10 @@ class GAC(OffPolicyAlgorithm):
         # A model that was loaded without its data keeps what it has learnt from it, until as much has come together
         if not has_grown or sum(sizes) < sum(self._known_sizes):
             return
-        self._known_sizes = sizes
+        has_statistics, self._known_sizes = bool(self._known_sizes), sizes
         batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)
-        self.actor.set_statistics(batch)
+        if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
+            self.actor.set_statistics(batch)
         assert self.target_return is not None
         self.target_return.fit(batch.returns.cpu().numpy())
         self._tell_target()

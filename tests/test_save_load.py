@@ -61,17 +61,32 @@ def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):
     assert (loaded.num_timesteps, loaded._n_updates) == (10, 10)
 
 
-def test_statistics_outlive_the_data(small_gac, diary_env, make_dataset, tmp_path):
-    model = small_gac().learn_offline(make_dataset(length=20), 5)
+def observation_mean(model):
+    return model.actor.standardizer.state_dict()["standardizers.vector_.mean"].clone()
+
+
+def test_statistics_outlive_the_buffer(small_gac, diary_env, tmp_path):
+    model = small_gac(diary_env()).learn(60)
     model.save(tmp_path / "model")
     loaded = GAC.load(tmp_path / "model", env=diary_env()).learn(20)
-    statistics = [m.actor.standardizer.state_dict() for m in (model, loaded)]
-    assert all(th.equal(part, statistics[1][name]) for name, part in statistics[0].items())
+    assert th.equal(observation_mean(loaded), observation_mean(model))
     # As much has come together as there was
     loaded.learn(150)
-    assert not th.equal(
-        loaded.actor.standardizer.state_dict()["standardizers.vector_.mean"], statistics[0]["standardizers.vector_.mean"]
-    )
+    assert not th.equal(observation_mean(loaded), observation_mean(model))
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_statistics_of_a_data_set_stay_when_fine_tuning(small_gac, diary_env, make_dataset, tmp_path, is_loaded):
+    model = small_gac(diary_env()).learn_offline(make_dataset(length=20), 5)
+    before = observation_mean(model)
+    if is_loaded:
+        model.save(tmp_path / "model")
+        model = GAC.load(tmp_path / "model", env=diary_env())
+    model.learn(150)
+    assert th.equal(observation_mean(model), before)
+    # A data set brings its own
+    model.learn_offline(make_dataset(length=10), 5)
+    assert not th.equal(observation_mean(model), before)
 
 
 def test_every_policy_network_is_saved_as_plain_tensors(saved):
