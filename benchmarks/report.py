@@ -8,7 +8,6 @@ The files are those of `python -m benchmarks.sweep` (learning curves are read fr
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from benchmarks.record import command, commit, format_table
 from benchmarks.report_plots import curves_of, plot_ablations, plot_calibration, plot_curves
 from benchmarks.summary import ablation_table, online_table, published_table, score_table, summarize
 from benchmarks.sweep import curves_path
+from sb3_gac.atomic import replace_when_complete
 from sb3_gac.extra import require
 
 NOTES = """Scores are normalised as D4RL's, on **regenerated data**: D4RL's recipes run again, which do not give D4RL scores.
@@ -68,9 +68,8 @@ class Report:
         parts = [f"# {self.title}", made_by, NOTES, *self._tables(), *self._figures()]
         parts.append(self._origin())
         path = self.output / f"{self.name}.md"
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with replace_when_complete(path) as partial:
+            partial.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
         return path
 
     def _tables(self) -> list[str]:

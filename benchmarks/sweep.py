@@ -29,6 +29,7 @@ from benchmarks.hyperparam import HYPERPARAMS, parse_params
 from benchmarks.job import Job, Outcome, Row, from_root, perform_locally, perform_on_ray, read_rows
 from benchmarks.options import MODES, make_command_parser
 from benchmarks.peer import D3RLPY
+from sb3_gac.atomic import replace_when_complete
 from sb3_gac.extra import require
 
 
@@ -111,12 +112,10 @@ def add_rows(path: Path, rows: Sequence[Row]) -> None:
     table = [*(row for row in read_rows(path) if row["run"] not in runs), *rows]
     columns = list(dict.fromkeys(column for row in table for column in row))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replace_when_complete(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(table)
-    partial.replace(path)
 
 
 def _make_job(cell: Cell, output: Path, peers_python: str) -> Job:

@@ -4,6 +4,7 @@ import io
 import math
 import pathlib
 import warnings
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_gac.actor import PlanActor
+from sb3_gac.atomic import replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
@@ -673,7 +675,66 @@ class GAC(OffPolicyAlgorithm):
             self._forget_rollout()
         self._fit_normalization()
 
+    # ---------------------------------------------------------------- acting
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        Actions for observations, and the plans to pass back at the next step.
+
+        :param observation: Observation, or a batch of them.
+        :param state: What the last call returned; ``None`` at the start.
+        :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
+        :param deterministic: Whether to exploit or to explore.
+        :raises ValueError: when the model has met neither an environment nor a data set, see also :meth:`PlanActor.predict`.
+        """
+        self._check_has_networks()
+        return super().predict(observation, state, episode_start, deterministic)
+
+    def _check_has_networks(self) -> None:
+        if self.observation_space is None:
+            raise ValueError(
+                "this model has no networks yet, they need spaces: give it an environment with env=... or set_env(), or a "
+                "data set with learn_offline()"
+            )
+
     # ---------------------------------------------------------------- saving
+
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """
+        Save all that the model is, without the data it learns from; a file that is there is replaced once this one is whole.
+
+        :param path: Path of the zip file, or an open file.
+        :param exclude: Names of attributes to leave out as well.
+        :param include: Names of attributes to keep that would be left out.
+        :raises ValueError: when the model has met neither an environment nor a data set.
+        """
+        self._check_has_networks()
+        if isinstance(path, io.BufferedIOBase):
+            return super().save(path, exclude, include)
+        with replace_when_complete(_with_suffix(path, "zip")) as partial:
+            super().save(partial, exclude, include)
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """
+        Save the replay buffer; a file that is there is replaced once this one is whole.
+
+        :param path: Path of the pickle file, or an open file.
+        """
+        if isinstance(path, io.BufferedIOBase):
+            return super().save_replay_buffer(path)
+        with replace_when_complete(_with_suffix(path, "pkl")) as partial:
+            super().save_replay_buffer(partial)
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
@@ -699,3 +760,9 @@ class GAC(OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+
+def _with_suffix(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
+    """The path that SB3 saves under when it is given this one."""
+    path = pathlib.Path(path)
+    return path if path.suffix else path.with_name(f"{path.name}.{suffix}")

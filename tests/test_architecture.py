@@ -21,6 +21,8 @@ CHAINS = (
     "random_state -> asking -> plots -> hub",
     "gac -> asking",
     "extra -> plots",
+    "atomic -> gac",
+    "atomic -> plots",
     "digest -> hub",
     "digest -> checkpoint",
 )

@@ -210,3 +210,10 @@ def test_evaluation_carries_the_plans(small_gac, diary_env):
     mean, std = evaluate_policy(model, env, n_eval_episodes=2, callback=note_age, warn=False)
     assert (mean, std) == (21.0, 0.0)
     assert ages == [1, 2, 3, 4, 5, 6] * 2
+
+
+@pytest.mark.parametrize("use", [lambda model, path: model.predict(observations()), lambda model, path: model.save(path)])
+def test_a_model_without_spaces_says_what_it_lacks(use, tmp_path):
+    with pytest.raises(ValueError, match=r"env=.*set_env\(\).*learn_offline\(\)"):
+        use(GAC("MlpLatentPolicy"), tmp_path / "model.zip")
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.save_util import load_from_zip_file, save_to_pkl
+from stable_baselines3.common.save_util import load_from_pkl, load_from_zip_file, save_to_pkl
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC
@@ -40,6 +40,52 @@ def model(small_gac, diary_env) -> GAC:
 def saved(model, tmp_path) -> pathlib.Path:
     model.save(tmp_path / "model")
     return tmp_path / "model.zip"
+
+
+def replay_buffer_sizes(folder: pathlib.Path) -> list[int]:
+    return [load_from_pkl(file).size() for file in sorted(folder.glob("*.pkl"))]
+
+
+@pytest.mark.parametrize("name", ["model", "model.zip", "model.v2"])
+def test_an_interrupted_save_leaves_the_old_model(model, tmp_path, name, monkeypatch):
+    model.save(tmp_path / name)
+    (file,) = tmp_path.iterdir()
+    assert file.name == ("model.zip" if name == "model" else name)
+    before, old_actions = file.read_bytes(), act(model)
+    model.learn(20)
+
+    def break_down(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(th, "save", break_down)
+        model.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == before
+    np.testing.assert_array_equal(act(GAC.load(file)), old_actions)
+    model.save(str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    np.testing.assert_array_equal(act(GAC.load(file)), act(model))
+
+
+def test_an_interrupted_save_leaves_the_old_replay_buffer(model, tmp_path, monkeypatch):
+    model.save_replay_buffer(tmp_path / "buffer")
+    assert replay_buffer_sizes(tmp_path) == [23]
+    model.learn(20, reset_num_timesteps=False)
+
+    def break_down(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("stable_baselines3.common.save_util.pickle.dump", break_down)
+        model.save_replay_buffer(tmp_path / "buffer")
+    assert [path.name for path in tmp_path.iterdir()] == ["buffer.pkl"]
+    assert replay_buffer_sizes(tmp_path) == [23]
+    model.save_replay_buffer(str(tmp_path / "buffer"))
+    assert replay_buffer_sizes(tmp_path) == [43]
+    with (tmp_path / "open.pkl").open("wb") as stream:
+        model.save_replay_buffer(stream)
+    assert replay_buffer_sizes(tmp_path) == [43, 43]
 
 
 def test_the_loaded_model_acts_the_same(model, saved):

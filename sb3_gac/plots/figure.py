@@ -1,12 +1,12 @@
 """Empty figures that need no display, the colours that all figures share, and files of them."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sb3_gac.atomic import replace_when_complete
 from sb3_gac.extra import require
 
 if TYPE_CHECKING:
@@ -48,12 +48,8 @@ def save_figure(figure: "Figure", path: str | Path, dpi: int = 150) -> Path:
     """
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    try:
+    with replace_when_complete(file) as partial:
         figure.savefig(partial, dpi=dpi, format=file.suffix.removeprefix(".") or "png")
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
     return file
 
 
