@@ -47,8 +47,8 @@ class PlanActor(BasePolicy):
     :param explore_step_size: Step size of these steps.
     :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
     :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode, the paper.
-        The old one is kept, and ages on, unless the new one promises more. Only an exploiting policy makes new ones: what
-        is explored is the return of one plan.
+        The old one is kept, and ages on, unless the new one promises more. Only a policy that exploits for the largest return
+        makes new ones: what is explored, or asked for, is the return of one plan.
     """
 
     elite_plans: th.Tensor | None
@@ -227,13 +227,12 @@ class PlanActor(BasePolicy):
             target_return,
         )
 
-    def _worth(self, plans: th.Tensor, obs: TensorObs, target_return: float | None) -> th.Tensor:
+    def _worth(self, plans: th.Tensor, obs: TensorObs) -> th.Tensor:
         """What plans are worth when followed from these observations on, of shape ``(n_envs,)``."""
         features = self.extract_features(obs, at_start=True)
         prior = self.model.plan_prior(features)
         noise = (plans - prior.mean) * (-prior.log_std).exp()
-        asked = self._asked(features, target_return)
-        return plan_score(self.model, plans, noise, features, self.pessimism, self.prior_weight, asked)
+        return plan_score(self.model, plans, noise, features, self.pessimism, self.prior_weight)
 
     @th.no_grad()
     def expected_return(self, first_observations: TensorObs) -> th.Tensor:
@@ -287,7 +286,7 @@ class PlanActor(BasePolicy):
         Actions for observations, and the plans to pass back at the next step.
 
         Without state a plan is made for these observations; with it, plans are carried and only made anew where an episode
-        starts or, when exploiting, every ``replan_freq`` steps where a new one promises more.
+        starts or, when exploiting for the largest return, every ``replan_freq`` steps where a new one promises more.
 
         :param observation: Observation, or a batch of them.
         :param state: What the last call returned; ``None`` at the start.
@@ -342,7 +341,7 @@ class PlanActor(BasePolicy):
         if is_due.shape != (n_envs,):
             raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
         is_aged = np.zeros(n_envs, dtype=bool)
-        if deterministic and self.replan_freq > 0:
+        if deterministic and target_return is None and self.replan_freq > 0:
             is_aged = ~is_due & (ages > 0) & (ages % self.replan_freq == 0)
             is_due |= is_aged
         plans = th.as_tensor(last_plans, device=self.device)
@@ -351,7 +350,7 @@ class PlanActor(BasePolicy):
             due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
             new_plans = self.plan(due_obs, deterministic, target_return)
             if is_aged.any():
-                worth, last_worth = (self._worth(part, due_obs, target_return) for part in (new_plans, plans[rows]))
+                worth, last_worth = (self._worth(part, due_obs) for part in (new_plans, plans[rows]))
                 is_kept = (worth <= last_worth) & th.as_tensor(is_aged[is_due], device=self.device)
                 new_plans = th.where(is_kept.unsqueeze(-1), plans[rows], new_plans)
                 is_due[is_due] = ~is_kept.cpu().numpy()

@@ -91,6 +91,17 @@ def test_an_exploiting_policy_keeps_a_plan_unless_the_new_one_promises_more(smal
     assert state.ages[2] == 1
 
 
+def test_a_return_is_asked_of_the_whole_episode(small_gac, make_dataset):
+    """From the middle of an episode on, only a part of the return that was asked for is left to be had."""
+    model = small_gac(policy_kwargs=dict(replan_freq=1)).learn_offline(make_dataset(n=20), 20)
+    _, first = model.policy.predict(observations(seed=1), deterministic=True, target_return=3.0)
+    state = first
+    for seed in (2, 3, 4):
+        _, state = model.policy.predict(observations(seed=seed), state, deterministic=True, target_return=3.0)
+    np.testing.assert_array_equal(state.plans, first.plans)
+    assert state.ages.tolist() == [4] * N_ENVS
+
+
 def test_without_state_every_observation_starts_a_plan(model):
     for deterministic in (True, False):
         n_plans = {model.predict(observations(), deterministic=deterministic)[1].plans.tobytes() for _ in range(3)}

@@ -76,11 +76,12 @@ def _follow(
     state: Any = None
     if kind == "prior":
         state = PlanState(_sample_prior(model, _stack(model, last)), np.zeros(len(envs), dtype=np.int64))
+    # Where a return is asked for, plans are followed to the end; whatever it is, none is made for it
+    target_return = 0.0 if kind == "prior" else None
     for _ in range(n_steps):
-        actions, state = model.predict(_stack(model, last), state, deterministic=kind != "explore")
-        if kind == "prior" and state.ages[0] == model.policy.actor.replan_freq:
-            # The sampled plan is followed to the end: it starts again where another would take its place
-            state = state._replace(ages=np.zeros_like(state.ages))
+        actions, state = model.policy.predict(
+            _stack(model, last), state, deterministic=kind != "explore", target_return=target_return
+        )
         for index in np.flatnonzero(~is_over).tolist():
             last[index], reward, terminated, truncated, _ = envs[index].step(actions[index])
             paths[index].append(position_of(last[index]))

@@ -46,6 +46,18 @@ def test_several_plans_are_followed_from_the_same_start(small_gac: Any) -> None:
     assert (np.array(ends[:2]) != ends[2:]).all()
 
 
+def test_a_sampled_plan_is_followed_to_the_end(small_gac: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Plane(5)
+    model = small_gac(env, policy_kwargs=dict(replan_freq=2))
+    followed, act = [], model.actor.forward
+    monkeypatch.setattr(
+        model.actor, "forward", lambda obs, plans, ages, *args: (followed.append((plans, ages)), act(obs, plans, ages, *args))[1]
+    )
+    roll_out(model, [env], 5, "prior")
+    assert [ages.tolist() for _, ages in followed] == [[0], [1], [2], [3], [4]]
+    assert all((plans == followed[0][0]).all() for plans, _ in followed)
+
+
 def test_the_position_is_the_achieved_goal_or_what_one_says(small_gac: Any) -> None:
     class Goal(Plane):
         observation_space: Any = spaces.Dict({"achieved_goal": spaces.Box(-np.inf, np.inf, (2,), np.float64)})
