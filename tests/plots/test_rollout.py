@@ -51,7 +51,9 @@ def test_a_sampled_plan_is_followed_to_the_end(small_gac: Any, monkeypatch: pyte
     model = small_gac(env, policy_kwargs=dict(replan_freq=2))
     followed, act = [], model.actor.forward
     monkeypatch.setattr(
-        model.actor, "forward", lambda obs, plans, ages, *args: (followed.append((plans, ages)), act(obs, plans, ages, *args))[1]
+        model.actor,
+        "forward",
+        lambda obs, plans, ages, *args: (followed.append((plans, ages)), act(obs, plans, ages, *args))[1],
     )
     roll_out(model, [env], 5, "prior")
     assert [ages.tolist() for _, ages in followed] == [[0], [1], [2], [3], [4]]
