@@ -13,8 +13,9 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
 
     Whoever is interrupted while writing, or fails, leaves the old file as it was.
 
-    :param path: The file to replace or to make.
+    :param path: The file to replace or to make, or a link to it.
     """
+    path = path.resolve()
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield partial

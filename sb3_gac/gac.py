@@ -247,6 +247,7 @@ class GAC(OffPolicyAlgorithm):
         self._n_offline_updates = 0
         self._is_offline = False
         self._known_sizes: list[int] = []  # of the buffers, when the statistics were last taken
+        self._has_new_units = False  # observations are normalised otherwise than when they were
         self._last_plans: tuple[np.ndarray, ...] | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
@@ -444,10 +445,11 @@ class GAC(OffPolicyAlgorithm):
         # A model that was loaded without its data keeps what it has learnt from it, until as much has come together
         if not has_grown or sum(sizes) < sum(self._known_sizes):
             return
-        has_statistics, self._known_sizes = bool(self._known_sizes), sizes
+        self._known_sizes = sizes
         batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)
-        if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
+        if self._has_new_units or not self._is_finetuning:  # others would change what the networks have learnt to read
             self.actor.set_statistics(batch)
+            self._has_new_units = False
         assert self.target_return is not None
         self.target_return.fit(batch.returns.cpu().numpy())
         self._tell_target()
@@ -574,7 +576,7 @@ class GAC(OffPolicyAlgorithm):
         for key, running in statistics.items():
             if running.count < 1:
                 running.update(parts[key].reshape(-1, *running.mean.shape))
-                self._known_sizes = []
+                self._known_sizes, self._has_new_units = [], True
 
     # ---------------------------------------------------------------- online
 
@@ -722,7 +724,7 @@ class GAC(OffPolicyAlgorithm):
         self._check_has_networks()
         if isinstance(path, io.BufferedIOBase):
             return super().save(path, exclude, include)
-        with replace_when_complete(_with_suffix(path, "zip")) as partial:
+        with replace_when_complete(_file_of(path, "zip")) as partial:
             super().save(partial, exclude, include)
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
@@ -733,7 +735,7 @@ class GAC(OffPolicyAlgorithm):
         """
         if isinstance(path, io.BufferedIOBase):
             return super().save_replay_buffer(path)
-        with replace_when_complete(_with_suffix(path, "pkl")) as partial:
+        with replace_when_complete(_file_of(path, "pkl")) as partial:
             super().save_replay_buffer(partial)
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
@@ -756,13 +758,19 @@ class GAC(OffPolicyAlgorithm):
         self.replay_buffer = replay_buffer
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "actor", "offline_buffer", "_last_plans", "_rollout_returns"]
+        passing = ["_is_offline", "_last_plans", "_rollout_returns"]
+        return [*super()._excluded_save_params(), "actor", "offline_buffer", *passing]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
 
 
-def _with_suffix(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
-    """The path that SB3 saves under when it is given this one."""
+def _file_of(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
+    """The file that SB3 writes when it is told to save under this path."""
     path = pathlib.Path(path)
-    return path if path.suffix else path.with_name(f"{path.name}.{suffix}")
+    if not path.suffix:
+        path = path.with_name(f"{path.name}.{suffix}")
+    if path.is_dir():
+        warnings.warn(f"{path} is a folder: saving to {path}_2 instead", stacklevel=3)
+        path = path.with_name(f"{path.name}_2")
+    return path

@@ -9,6 +9,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.save_util import load_from_pkl, load_from_zip_file, save_to_pkl
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -133,6 +134,42 @@ def test_statistics_of_a_data_set_stay_when_fine_tuning(small_gac, diary_env, ma
     # A data set brings its own
     model.learn_offline(make_dataset(length=10), 5)
     assert not th.equal(observation_mean(model), before)
+
+
+def test_statistics_stay_when_fine_tuning_is_resumed(small_gac, diary_env, make_dataset, tmp_path):
+    """As the documentation has it: the model, its replay buffer, then its data set."""
+    dataset = make_dataset(length=20)
+    model = small_gac(diary_env()).learn_offline(dataset, 5).learn(150)
+    before = observation_mean(model)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    resumed = GAC.load(tmp_path / "model", env=diary_env())
+    resumed.load_replay_buffer(tmp_path / "buffer")
+    resumed.set_offline_data(dataset)
+    resumed.learn(50, reset_num_timesteps=False)
+    assert th.equal(observation_mean(resumed), before)
+
+
+def test_a_model_saved_while_it_learns_offline_is_fine_tuned_as_any_other(small_gac, diary_env, make_dataset, tmp_path):
+    class Save(BaseCallback):
+        def _on_step(self) -> bool:
+            self.model.save(tmp_path / "model")
+            return True
+
+    small_gac(diary_env(), finetune_lr_factor=0.1).learn_offline(make_dataset(), 3, callback=Save())
+    loaded = GAC.load(tmp_path / "model", env=diary_env()).learn(20)
+    assert loaded.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * loaded.learning_rate)
+
+
+def test_a_folder_in_the_way_and_a_link(model, tmp_path):
+    (tmp_path / "v1.0").mkdir()
+    with pytest.warns(UserWarning, match=r"v1\.0 is a folder: saving to .*v1\.0_2"):
+        model.save(tmp_path / "v1.0")
+    np.testing.assert_array_equal(act(GAC.load(tmp_path / "v1.0_2")), act(model))
+    (tmp_path / "link.zip").symlink_to(tmp_path / "target.zip")
+    model.save(tmp_path / "link.zip")
+    assert (tmp_path / "link.zip").is_symlink()
+    np.testing.assert_array_equal(act(GAC.load(tmp_path / "target.zip")), act(model))
 
 
 def test_every_policy_network_is_saved_as_plain_tensors(saved):

@@ -1,6 +1,7 @@
 """Which steps of trajectories their returns must have come from."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 import torch as th
@@ -15,6 +16,7 @@ LEARNING_RATE = 3e-3
 NET_ARCH = [64, 64]
 N_WAVES, WAVE_NUMBER = 32, 1.5  # of the random Fourier features, per standard deviation of an observation
 MIN_STD = 1e-8
+MIN_SPREAD = 0.3  # of returns, as a share of their size: where all are alike, their differences are no scale
 
 
 def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
@@ -32,7 +34,7 @@ def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
     lengths = th.tensor([len(trajectory) for trajectory in trajectories])
     starts = lengths.cumsum(0) - lengths
     returns = th.tensor([trajectory.total_return for trajectory in trajectories], dtype=th.float32)
-    scale = returns.std(correction=0).clamp(min=MIN_STD)
+    scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_STD)
     unit = scale / lengths.float().mean().sqrt()
     # Rewards may change within a step or two, which a network of the bare observation learns last
     waves = rows @ (WAVE_NUMBER * th.randn(rows.shape[1], N_WAVES))
@@ -64,12 +66,14 @@ def standardized_observations(trajectories: Sequence[Trajectory]) -> th.Tensor:
     :raises ValueError: when observations are images.
     """
     rows = th.as_tensor(np.concatenate([_as_vectors(trajectory) for trajectory in trajectories]), dtype=th.float32)
-    return (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0).clamp(min=MIN_STD)
+    is_constant = (rows == rows[0]).all(dim=0)  # what rounding leaves of its mean would be divided by next to nothing
+    standardized = (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0).clamp(min=MIN_STD)
+    return standardized.masked_fill(is_constant, 0.0)
 
 
 def _as_vectors(trajectory: Trajectory) -> Array:
     arrays = []
-    for name, array in observation_items(trajectory.observations):
+    for name, array in sorted(observation_items(trajectory.observations), key=itemgetter(0)):
         if array.ndim > 3:
             raise ValueError(f"{name} of shape {array.shape} are images: only trajectories of vectors can be completed")
         arrays.append(array.reshape(len(trajectory), -1))

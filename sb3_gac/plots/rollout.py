@@ -39,7 +39,7 @@ def position_of(observation: Any) -> np.ndarray:
         if "achieved_goal" not in observation:
             raise ValueError(f"no achieved_goal among the observations {', '.join(observation)}: give position_of")
         observation = observation["achieved_goal"]
-    return np.asarray(observation, dtype=np.float64)[:2]
+    return np.array(observation, dtype=np.float64)[:2]
 
 
 def roll_out(

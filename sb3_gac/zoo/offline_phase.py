@@ -1,13 +1,11 @@
 """Learning from a data set inside of ``learn``, for whoever calls nothing else."""
 
-import inspect
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_gac.actor import PlanActor
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.gac import GAC
 
@@ -21,6 +19,38 @@ LEARN_STATE = (
     "ep_info_buffer",
     "ep_success_buffer",
     "_logger",
+)
+# Arguments that are looked at anew in each gradient step
+SETTINGS = (
+    "batch_size",
+    "n_encode_steps",
+    "n_score_steps",
+    "effective_horizon",
+    "return_weight",
+    "target_kl",
+    "kl_learning_rate",
+    "kl_warmup",
+    "posterior_steps",
+    "posterior_learning_rate",
+    "best_ratio",
+    "offline_best_ratio",
+    "best_fraction",
+    "best_by",
+    "offline_ratio",
+    "max_grad_norm",
+)
+# Those of the actor that are looked at whenever a plan is made or followed, as evaluations on the way do
+ACTOR_SETTINGS = (
+    "n_averaged",
+    "exploit_steps",
+    "exploit_learning_rate",
+    "pessimism",
+    "prior_weight",
+    "explore_ratio",
+    "explore_steps",
+    "explore_step_size",
+    "use_action_noise",
+    "replan_freq",
 )
 
 
@@ -39,8 +69,8 @@ class OfflinePhase(BaseCallback):
 
     :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer.
     :param gradient_steps: Gradient steps that the model shall have made offline.
-    :param settings: Settings that hold during this phase only: arguments of GAC, and ``policy_kwargs`` among those of
-        :class:`~sb3_gac.actor.PlanActor` that change no network.
+    :param settings: Settings that hold during this phase only: arguments of GAC that each gradient step looks at, and
+        ``policy_kwargs`` of :class:`~sb3_gac.actor.PlanActor` that plans are made with.
     :param return_only: Whether to throw the step rewards of the data away and keep the total of each trajectory.
     :param log_interval: Gradient steps between two logs; ``None`` never logs.
     :param progress_bar: Whether to show a progress bar.
@@ -106,24 +136,35 @@ def change_settings(model: GAC, settings: Mapping[str, Any]) -> dict[str, Any]:
     Change settings of a model that has been made.
 
     :param model: The model.
-    :param settings: Arguments of GAC that ``train`` and the rollouts read as they go, and ``policy_kwargs`` of the actor.
+    :param settings: Arguments of GAC among ``SETTINGS``, and ``policy_kwargs`` among ``ACTOR_SETTINGS``.
     :return: What the settings were before, to change them back.
-    :raises ValueError: when there is no such setting; nothing is changed then.
+    :raises ValueError: when there is no such setting, or a value makes no sense; nothing is changed then.
     """
     of_model = {name: value for name, value in settings.items() if name != "policy_kwargs"}
     of_actor = settings.get("policy_kwargs", {})
-    for owner, cls, changes in ((model, GAC, of_model), (model.actor, PlanActor, of_actor)):
-        known = inspect.signature(cls).parameters
-        unknown = [name for name in changes if name not in known or not hasattr(owner, name)]
+    for owner, known, changes in (("GAC", SETTINGS, of_model), ("PlanActor", ACTOR_SETTINGS, of_actor)):
+        unknown = [name for name in changes if name not in known]
         if unknown:
-            raise ValueError(f"unknown settings {', '.join(unknown)} of {cls.__name__}; known are {', '.join(known)}")
+            raise ValueError(
+                f"settings {', '.join(unknown)} of {owner} cannot change for a while; those that can are {', '.join(known)}"
+            )
     previous: dict[str, Any] = {name: getattr(model, name) for name in of_model}
     if of_actor:
         previous["policy_kwargs"] = {name: getattr(model.actor, name) for name in of_actor}
+    _set(model, of_model, of_actor)
+    try:
+        model._check_arguments()
+    except ValueError:
+        _set(model, previous, previous.get("policy_kwargs", {}))
+        raise
+    return previous
+
+
+def _set(model: GAC, of_model: Mapping[str, Any], of_actor: Mapping[str, Any]) -> None:
     for owner, changes in ((model, of_model), (model.actor, of_actor)):
         for name, value in changes.items():
-            setattr(owner, name, value)
-    return previous
+            if name != "policy_kwargs":
+                setattr(owner, name, value)
 
 
 def _forget_first_observations(model: GAC) -> None:

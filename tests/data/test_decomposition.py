@@ -38,6 +38,42 @@ def test_observations_are_standardised_over_all_steps():
     assert rows.std(dim=0, correction=0).numpy() == pytest.approx(np.array([1, 1, 1, 0]), abs=1e-5)
 
 
+def test_what_never_changes_says_nothing():
+    """The mean of a constant is only nearly that constant."""
+    rng = np.random.default_rng(0)
+    for constant in (0.7, 33.3, 100.7):
+        rows = np.column_stack((rng.normal(size=1000), np.full(1000, constant))).astype(np.float32)
+        standardized = standardized_observations([Trajectory(rows, np.zeros((1000, 1)), np.zeros(1000), False, True)])
+        assert (standardized[:, 1] == 0).all()
+        assert standardized[:, 0].std(correction=0).item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_keys_of_a_dict_may_come_in_any_order():
+    a, b = np.arange(20.0).reshape(2, 10), np.arange(100.0, 120.0).reshape(2, 10)
+    orders = ({"a": a[0], "b": b[0]}, {"b": b[1], "a": a[1]})
+    rows = standardized_observations([Trajectory(part, np.zeros((10, 1)), np.zeros(10), False, True) for part in orders])
+    np.testing.assert_allclose(rows[:, 0], rows[:, 1], atol=1e-5)
+    assert (rows[1:] > rows[:-1]).all()
+
+
+def test_returns_that_are_all_the_same_are_explained_too():
+    """Walks of different lengths to a goal where each ends: only the goal can have paid."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(20, 40, size=100)
+    walks = []
+    for n_steps in lengths:
+        rewards = np.zeros(n_steps)
+        rewards[-1] = 1.0
+        walks.append(
+            Trajectory(np.linspace(rng.uniform(-3, -1), 0, n_steps)[:, None], np.zeros((n_steps, 1)), rewards, False, True)
+        )
+    th.manual_seed(0)
+    parts = np.split(decompose_returns(walks), lengths.cumsum()[:-1])
+    assert np.mean([part.sum() for part in parts]) == pytest.approx(1.0, abs=0.05)
+    assert [part.sum() for part in parts] == pytest.approx([1.0] * 100, abs=0.5)
+    assert np.mean([part[-1] for part in parts]) > 5 * np.mean([part[:-5].mean() for part in parts])
+
+
 def test_images_are_refused():
     images = Trajectory(np.zeros((20, 3, 8, 8), np.uint8), np.zeros((20, 1)), np.zeros(20), False, True)
     with pytest.raises(ValueError, match="are images"):

@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset, Trajectory
 from sb3_gac.zoo import OfflinePhase
-from sb3_gac.zoo.offline_phase import change_settings
+from sb3_gac.zoo.offline_phase import ACTOR_SETTINGS, SETTINGS, change_settings
 
 N_STEPS = 20
 ACTION = 1.2
@@ -153,10 +154,26 @@ def test_bad_input_is_refused(env: Any, data: OfflineDataset, small_gac: Callabl
     with pytest.raises(ValueError, match="gradient_steps must not be negative, got -1"):
         OfflinePhase(data, -1)
     model = small_gac(env)
-    with pytest.raises(ValueError, match="unknown settings targetkl of GAC"):
+    with pytest.raises(ValueError, match="settings targetkl of GAC cannot change"):
         model.learn(5, callback=OfflinePhase(data, 1, settings={"targetkl": 1.0}))
-    with pytest.raises(ValueError, match="unknown settings n_average of PlanActor"):
+    with pytest.raises(ValueError, match="settings n_average of PlanActor cannot change"):
         change_settings(model, {"target_kl": 7.0, "policy_kwargs": {"n_average": 1}})
     assert model.target_kl != 7.0
+    # These are read once, when the model is made: to change them would do nothing, or leave a model that cannot be loaded
+    for settings in ({"kl_coef": 0.5}, {"learning_rate": 1.0}, {"completion_horizon": 9}, {"policy_kwargs": {"n_elites": 4}}):
+        with pytest.raises(ValueError, match="cannot change for a while"):
+            change_settings(model, settings)
+    with pytest.raises(ValueError, match=r"offline_best_ratio must be in \[0, 1\], got -1"):
+        change_settings(model, {"target_kl": 7.0, "offline_best_ratio": -1, "policy_kwargs": {"n_averaged": 3}})
+    assert model.target_kl != 7.0 and model.offline_best_ratio != -1 and model.actor.n_averaged != 3
     with pytest.raises(TypeError, match="OfflinePhase is for GAC, not for SAC"):
         SAC("MlpPolicy", "Pendulum-v1", learning_starts=100).learn(1, callback=OfflinePhase(data, 1))
+
+
+def test_every_setting_is_an_argument(env: Any, small_gac: Callable[..., GAC]) -> None:
+    model = small_gac(env)
+    before = {name: getattr(model, name) for name in SETTINGS}
+    actor = {name: getattr(model.actor, name) for name in ACTOR_SETTINGS}
+    assert set(before) <= inspect.signature(GAC).parameters.keys()
+    assert set(actor) <= inspect.signature(type(model.actor)).parameters.keys()
+    assert change_settings(model, {**before, "policy_kwargs": actor}) == {**before, "policy_kwargs": actor}
