@@ -68,20 +68,3 @@ def test_a_plan_from_the_prior_is_kept_to_the_end(model: GAC, task: MazeTask, mo
     assert n_planned == []
     roll_out(model, envs, task.horizon, "exploit", seed=0)
     assert n_planned == [2] * (task.horizon // 2)
-
-
-def test_a_plan_from_the_prior_ages(model: GAC, task: MazeTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoder's clock has to run, and to start again as it does when plans are made anew."""
-    ages = []
-    predict = model.predict
-
-    def spy(observation: np.ndarray, state: Any, **kwargs: Any) -> Any:
-        ages.append(int(state.ages[0]))
-        return predict(observation, state, **kwargs)
-
-    monkeypatch.setattr(model, "predict", spy)
-    envs = [task.make_env()]
-    roll_out(model, envs, 5, "prior", seed=0)
-    monkeypatch.setattr(model.policy.actor, "replan_freq", 2)
-    roll_out(model, envs, 5, "prior", seed=0)
-    assert ages == [0, 1, 2, 3, 4, 0, 1, 0, 1, 0]
