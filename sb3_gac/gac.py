@@ -247,7 +247,6 @@ class GAC(OffPolicyAlgorithm):
         self._n_offline_updates = 0
         self._is_offline = False
         self._known_sizes: list[int] = []  # of the buffers, when the statistics were last taken
-        self._has_new_units = False  # observations are normalised otherwise than when they were
         self._last_plans: tuple[np.ndarray, ...] | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
@@ -445,11 +444,10 @@ class GAC(OffPolicyAlgorithm):
         # A model that was loaded without its data keeps what it has learnt from it, until as much has come together
         if not has_grown or sum(sizes) < sum(self._known_sizes):
             return
-        self._known_sizes = sizes
+        has_statistics, self._known_sizes = bool(self._known_sizes), sizes
         batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)
-        if self._has_new_units or not self._is_finetuning:  # others would change what the networks have learnt to read
+        if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
             self.actor.set_statistics(batch)
-            self._has_new_units = False
         assert self.target_return is not None
         self.target_return.fit(batch.returns.cpu().numpy())
         self._tell_target()
@@ -502,6 +500,7 @@ class GAC(OffPolicyAlgorithm):
         """
         if data is not None:
             self.set_offline_data(data, return_only)
+            self._known_sizes = []  # statistics are taken of what is learnt from
         elif self.offline_buffer is None:
             raise ValueError("this model has no data set to go on with: give it one")
         env = self.env
@@ -562,7 +561,8 @@ class GAC(OffPolicyAlgorithm):
         for trajectory in trajectories:
             buffer.add_trajectory(trajectory)
         self.offline_buffer = buffer
-        self._known_sizes = []
+        if self._n_offline_updates == 0:
+            self._known_sizes = []
         self._fit_normalization()
 
     def _fit_normalization(self) -> None:
@@ -576,7 +576,7 @@ class GAC(OffPolicyAlgorithm):
         for key, running in statistics.items():
             if running.count < 1:
                 running.update(parts[key].reshape(-1, *running.mean.shape))
-                self._known_sizes, self._has_new_units = [], True
+                self._known_sizes = []
 
     # ---------------------------------------------------------------- online
 

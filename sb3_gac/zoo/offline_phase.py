@@ -6,6 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sb3_gac.actor import PlanActor
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.gac import GAC
 
@@ -146,25 +147,24 @@ def change_settings(model: GAC, settings: Mapping[str, Any]) -> dict[str, Any]:
         unknown = [name for name in changes if name not in known]
         if unknown:
             raise ValueError(
-                f"settings {', '.join(unknown)} of {owner} cannot change for a while; those that can are {', '.join(known)}"
+                f"settings {', '.join(unknown)} of {owner} cannot hold for an offline phase only, but these: {', '.join(known)}"
             )
     previous: dict[str, Any] = {name: getattr(model, name) for name in of_model}
-    if of_actor:
-        previous["policy_kwargs"] = {name: getattr(model.actor, name) for name in of_actor}
-    _set(model, of_model, of_actor)
+    previous_of_actor = {name: getattr(model.actor, name) for name in of_actor}
+    _set_attributes(model, of_model)
+    _set_attributes(model.actor, of_actor)
     try:
         model._check_arguments()
     except ValueError:
-        _set(model, previous, previous.get("policy_kwargs", {}))
+        _set_attributes(model, previous)
+        _set_attributes(model.actor, previous_of_actor)
         raise
-    return previous
+    return {**previous, "policy_kwargs": previous_of_actor} if of_actor else previous
 
 
-def _set(model: GAC, of_model: Mapping[str, Any], of_actor: Mapping[str, Any]) -> None:
-    for owner, changes in ((model, of_model), (model.actor, of_actor)):
-        for name, value in changes.items():
-            if name != "policy_kwargs":
-                setattr(owner, name, value)
+def _set_attributes(owner: GAC | PlanActor, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(owner, name, value)
 
 
 def _forget_first_observations(model: GAC) -> None:
