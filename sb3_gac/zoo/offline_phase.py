@@ -147,7 +147,8 @@ def change_settings(model: GAC, settings: Mapping[str, Any]) -> dict[str, Any]:
         unknown = [name for name in changes if name not in known]
         if unknown:
             raise ValueError(
-                f"settings {', '.join(unknown)} of {owner} cannot hold for an offline phase only, but these: {', '.join(known)}"
+                f"settings {', '.join(unknown)} of {owner} cannot hold for an offline phase only; "
+                f"these can: {', '.join(known)}"
             )
     previous: dict[str, Any] = {name: getattr(model, name) for name in of_model}
     previous_of_actor = {name: getattr(model.actor, name) for name in of_actor}
