@@ -10,7 +10,7 @@ from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observa
 from sb3_gac.random_state import fork_random_state
 
 MIN_REST = 10  # steps of the shortest rest of a trajectory
-JOINT_STEPS = 10  # that going on along another trajectory costs: the gap between the two wants closing
+JOINT_STEPS = 10  # that going on along another trajectory takes: the gap between the two wants closing
 MAX_GAP = 0.05  # between the ends of a joint, root mean square of the standardised observations
 N_JOINTS = 64  # looked at for each trajectory, the nearest first
 TIME_UNIT = 10  # steps of the environment for one of the dynamic programming
@@ -73,6 +73,7 @@ class _Continuations:
         self.n_left = self.ends[self.owners] - np.arange(len(self.owners))  # steps, this one included
         self.is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
         self.pace = np.where(self.is_terminal, 0.0, rewards[self.ends - 1])  # of staying at the end
+        self.toll = np.minimum(self.pace, 0.0)  # of each step on the way from there: where time costs, joints are not free
         self.joints, is_near = self._find_joints()
         self.choices = self._choose(is_near & ~self.is_terminal[:, None])
 
@@ -93,9 +94,10 @@ class _Continuations:
             choice = self.choices[time // TIME_UNIT, index]
             if choice == 0:
                 return self._trajectory(np.concatenate(legs), total + time * self.pace[index])
+            total += JOINT_STEPS * self.toll[index]
+            time -= JOINT_STEPS
             step = self.joints[index, choice - 1]
             index = self.owners[step]
-            time -= JOINT_STEPS
 
     def _find_joints(self) -> tuple[Array, Array]:
         """Steps nearest to the end of each trajectory and whether they are near, each ``(n_trajectories, n_joints)``."""
@@ -110,11 +112,13 @@ class _Continuations:
         n_units = self.horizon // TIME_UNIT + 1
         value = np.zeros((n_units, len(self.trajectories)))
         choices = np.zeros(value.shape, dtype=np.int64)
-        cost = -(-(self.n_left[self.joints] + JOINT_STEPS) // TIME_UNIT)
+        n_shown = self.n_left[self.joints]
+        cost = -(-(n_shown + JOINT_STEPS) // TIME_UNIT)
+        earned = self.to_go[self.joints] + (cost * TIME_UNIT - n_shown) * self.toll[:, None]
         following = self.owners[self.joints]
         for units in range(1, n_units):
             left = units - cost
-            gone_on = self.to_go[self.joints] + value[np.maximum(left, 0), following]
+            gone_on = earned + value[np.maximum(left, 0), following]
             gone_on[(left < 0) | ~is_open] = -np.inf
             options = np.column_stack((units * TIME_UNIT * self.pace, gone_on))
             choices[units], value[units] = options.argmax(axis=1), options.max(axis=1)

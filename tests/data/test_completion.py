@@ -55,6 +55,15 @@ def test_it_goes_on_only_if_that_returns_more_than_to_stay(pace, expected):
     assert len(gone_on) == {"stay": 20, "go on": 41}[expected]
 
 
+def test_where_every_step_costs_time_is_not_lost_for_nothing():
+    stayed, gone_on, _ = complete_trajectories([path(0, 5, 20, -1.0)], 200)
+    assert stayed.total_return == gone_on.total_return == -200
+    # A way that ends where nothing costs is worth its steps and the gap before them
+    second = path(5, 10, 21, -1.0 * (np.arange(21) < 20))
+    gone_on = complete_trajectories([path(0, 5, 20, -1.0), second], 200)[1]
+    assert gone_on.total_return == -20 - JOINT_STEPS - 20
+
+
 def test_what_would_take_longer_than_there_is_time_is_not_begun():
     first, second = path(0, 5, 20), path(5, 10, 21, np.arange(21) == 20)
     enough = 20 + -(-(21 + JOINT_STEPS) // TIME_UNIT) * TIME_UNIT
