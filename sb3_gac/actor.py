@@ -31,6 +31,7 @@ class PlanActor(BasePolicy):
     :param normalize_images: Whether to divide images by 255.
     :param plan_dim: Size of a plan.
     :param use_conditional_prior: Whether the prior over plans knows the first observation.
+    :param use_conditional_critic: Whether the return predictor knows it; in the paper it sees the plan alone.
     :param use_residual_prior: Whether plans are bent by a learned residual.
     :param clock_scale: Steps after which the decoder's clock, age / (age + clock_scale), stands halfway; 0 for no clock. It
         tells the start of a plan from its end: at one and the same place, leaving and arriving are different actions.
@@ -66,6 +67,7 @@ class PlanActor(BasePolicy):
         normalize_images: bool = True,
         plan_dim: int = 16,
         use_conditional_prior: bool = True,
+        use_conditional_critic: bool = True,
         use_residual_prior: bool = False,
         clock_scale: float = 100.0,
         n_critics: int = 5,
@@ -98,6 +100,7 @@ class PlanActor(BasePolicy):
         self.activation_fn = activation_fn
         self.plan_dim = plan_dim
         self.use_conditional_prior = use_conditional_prior
+        self.use_conditional_critic = use_conditional_critic
         self.use_residual_prior = use_residual_prior
         self.clock_scale = clock_scale
         self.n_critics = n_critics
@@ -125,7 +128,7 @@ class PlanActor(BasePolicy):
         self.model = TrajectoryModel(
             PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
             FilmDecoder(features_dim + (self.clock is not None), plan_dim, action_space, actor_arch, activation_fn),
-            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
+            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics, use_conditional_critic),
         )
         self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
         self.register_buffer("target_return", th.zeros(()))
@@ -143,8 +146,9 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_residual_prior clock_scale n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate "
-            "pessimism prior_weight explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
+            "use_conditional_critic use_residual_prior clock_scale n_critics n_candidates n_elites n_averaged exploit_steps "
+            "exploit_learning_rate pessimism prior_weight explore_ratio explore_steps explore_step_size use_action_noise "
+            "replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 

@@ -410,6 +410,7 @@ class TestPolicy:
             n_elites=2,
             replan_freq=4,
             use_residual_prior=True,
+            use_conditional_critic=False,
             use_encoder=False,
             optimizer_class=th.optim.AdamW,
         )

@@ -47,6 +47,7 @@ class ReturnPredictor(nn.Module):
     :param net_arch: Hidden layers of each member.
     :param activation_fn: Activation of the hidden layers.
     :param n_members: Number of members.
+    :param conditional: Whether it knows the first observation; without, it is the p(y | z) of the paper.
     """
 
     return_mean: th.Tensor
@@ -54,11 +55,18 @@ class ReturnPredictor(nn.Module):
     has_statistics: th.Tensor
 
     def __init__(
-        self, features_dim: int, plan_dim: int, net_arch: list[int], activation_fn: type[nn.Module], n_members: int = 5
+        self,
+        features_dim: int,
+        plan_dim: int,
+        net_arch: list[int],
+        activation_fn: type[nn.Module],
+        n_members: int = 5,
+        conditional: bool = True,
     ) -> None:
         super().__init__()
         self.n_members = n_members
-        dims = [features_dim + plan_dim, *net_arch]
+        self.conditional = conditional
+        dims = [plan_dim + features_dim if conditional else plan_dim, *net_arch]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(dims):
             layers += [EnsembleLinear(n_members, n_in, n_out), activation_fn()]
@@ -75,8 +83,8 @@ class ReturnPredictor(nn.Module):
         :param plans: Embedded plans of shape ``(batch_size, plan_dim)``.
         :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
         """
-        inputs = th.cat((plans, first_features), dim=-1).expand(self.n_members, -1, -1)
-        mean, log_std = self.head(self.hidden_net(inputs)).unbind(dim=-1)
+        inputs = th.cat((plans, first_features), dim=-1) if self.conditional else plans
+        mean, log_std = self.head(self.hidden_net(inputs.expand(self.n_members, -1, -1))).unbind(dim=-1)
         return mean, clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)
 
     def log_prob(self, returns: th.Tensor, plans: th.Tensor, first_features: th.Tensor) -> th.Tensor:
