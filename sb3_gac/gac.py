@@ -27,7 +27,7 @@ from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
-from sb3_gac.type_aliases import ElboTerms, PlanGaussian, TrajectoryBatch
+from sb3_gac.type_aliases import ElboTerms, PlanGaussian, PlanState, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
@@ -51,6 +51,7 @@ AT_LEAST = {
     "kl_warmup": 0,
     "return_weight": 0,
     "finetune_lr_factor": 0,
+    "n_followed_plans": 0,
 }
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
 SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
@@ -112,6 +113,8 @@ class GAC(OffPolicyAlgorithm):
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
     :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
         less forgets less of what the data taught.
+    :param n_followed_plans: Latest rollouts whose returns are learnt as those of the plans that they followed, too; 0 for
+        none. The plan inferred from a rollout is often another: one that only promises much would never be found out.
     :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
     :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
     :param target_fall: Standard deviations that a rollout which misses it lowers it by.
@@ -175,6 +178,7 @@ class GAC(OffPolicyAlgorithm):
         completion_horizon: int | None = None,
         offline_ratio: float = 0.5,
         finetune_lr_factor: float = 1.0,
+        n_followed_plans: int = 64,
         target_quantile: float = 0.9,
         target_rise: float = 0.1,
         target_fall: float = 0.02,
@@ -234,6 +238,7 @@ class GAC(OffPolicyAlgorithm):
         self.completion_horizon = completion_horizon
         self.offline_ratio = offline_ratio
         self.finetune_lr_factor = finetune_lr_factor
+        self.n_followed_plans = n_followed_plans
         self.target_quantile = target_quantile
         self.target_rise = target_rise
         self.target_fall = target_fall
@@ -247,7 +252,7 @@ class GAC(OffPolicyAlgorithm):
         self._n_offline_updates = 0
         self._is_offline = False
         self._known_sizes: list[int] = []  # of the buffers, when the statistics were last taken
-        self._last_plans: tuple[np.ndarray, ...] | None = None
+        self._last_plans: PlanState | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
         if env is None:  # a data set, the loaded model or set_env() will bring them
@@ -329,6 +334,8 @@ class GAC(OffPolicyAlgorithm):
                 + self.return_weight * terms.return_log_prob
                 - kl_coef * terms.kl
             ).mean()
+            if self.n_followed_plans > 0 and self.replay_buffer is not None:
+                loss = loss - self.return_weight * self._followed_log_prob(self.replay_buffer)
 
             self.policy.optimizer.zero_grad()
             loss.backward()
@@ -355,6 +362,15 @@ class GAC(OffPolicyAlgorithm):
         self.logger.record("train/learning_rate", rate)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             update_learning_rate(optimizer, rate)
+
+    def _followed_log_prob(self, replay_buffer: TrajectoryReplayBuffer) -> th.Tensor:
+        """Log-likelihood of what the latest rollouts returned given the plans they followed, which need no inference."""
+        followed = replay_buffer.followed_plans(self.n_followed_plans, self._vec_normalize_env)
+        if len(followed.plans) == 0:
+            return followed.returns.sum()
+        first_features = self.actor.extract_features(followed.first_observations, at_start=True)
+        log_probs = self.actor.model.return_log_prob(followed.returns, followed.plans, first_features)
+        return log_probs.sum() / self.n_followed_plans  # a few rollouts count little
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
@@ -609,9 +625,11 @@ class GAC(OffPolicyAlgorithm):
             actions = np.array([self.action_space.sample() for _ in range(n_envs)])
         else:
             assert self._last_obs is not None
-            actions, self._last_plans = self.policy.predict(
+            actions, state = self.policy.predict(
                 self._last_obs, self._last_plans, self._last_episode_starts, deterministic=False
             )
+            assert state is not None
+            self._last_plans = PlanState(*state)
         if not isinstance(self.action_space, spaces.Box):
             return actions, actions
         buffer_actions = self.policy.scale_action(actions)
@@ -628,6 +646,8 @@ class GAC(OffPolicyAlgorithm):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
+        assert isinstance(replay_buffer, TrajectoryReplayBuffer)
+        replay_buffer.plan_state = self._last_plans
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones
         rewards = reward if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()

@@ -117,3 +117,17 @@ class PlanState(NamedTuple):
 
     plans: np.ndarray
     ages: np.ndarray
+
+
+class FollowedPlans(NamedTuple):
+    """
+    Rollouts whose plans are known.
+
+    :param plans: The plan that each followed from its first step to its last, of shape ``(n_rollouts, plan_dim)``.
+    :param first_observations: First observations, of shape ``(n_rollouts, *obs_shape)``, or a dict of such tensors.
+    :param returns: Undiscounted returns in env units, of shape ``(n_rollouts,)``.
+    """
+
+    plans: th.Tensor
+    first_observations: TensorObs
+    returns: th.Tensor

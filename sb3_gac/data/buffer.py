@@ -1,6 +1,7 @@
 """Replay buffer that keeps whole trajectories."""
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,14 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_gac.data.space import scale_actions, unscale_actions
 from sb3_gac.data.table import RECORD, SampleBy, TrajectoryTable, pack
 from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations, observation_items
-from sb3_gac.type_aliases import TensorObs, TrajectoryBatch
+from sb3_gac.type_aliases import FollowedPlans, PlanState, TensorObs, TrajectoryBatch
 
 try:
     import psutil  # type: ignore[import-untyped]
 except ImportError:
     psutil = None
+
+MAX_FOLLOWED_PLANS = 1024
 
 
 class TrajectoryReplayBuffer(ReplayBuffer):
@@ -44,6 +47,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     """
 
     observations: Observations  # type: ignore[assignment]
+    plan_state: PlanState | None  # that the next transitions follow, and their ages after it; set before ``add``
 
     def __init__(
         self,
@@ -71,6 +75,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self._table = TrajectoryTable()
         # Id of the open trajectory of each env, -1 where the next transition starts one
         self._open = np.full(self.n_envs, -1, dtype=np.int64)
+        self.plan_state = None
+        # Trajectories that followed one plan from their first step to their last: their ids, and the plans
+        self._followed: deque[tuple[int, Array]] = deque(maxlen=MAX_FOLLOWED_PLANS)
         self._set_arrays(allocate=False)
 
     @property
@@ -127,6 +134,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self._open[starting] = self._table.append(records)
         lengths = self._table.step(self._open, reward)
         self._advance(1)
+        if self.plan_state is not None:
+            for column in np.flatnonzero(done & (self.plan_state.ages == lengths)):
+                self._followed.append((int(self._open[column]), self.plan_state.plans[column].copy()))
         self._cut(~done & (lengths == self.buffer_size))
         self._close(done)
 
@@ -275,6 +285,23 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         :raises RuntimeError: when the buffer is empty.
         """
         return self._batch(self._table.best(n_trajectories), n_steps, env)
+
+    def followed_plans(self, n_rollouts: int, env: VecNormalize | None = None) -> FollowedPlans:
+        """
+        The latest rollouts that followed one plan from their first step to their last, the newest first.
+
+        :param n_rollouts: How many, at most; at most 1024 are known.
+        :param env: Normalises the observations; returns stay in env units.
+        """
+        ids = np.array([index for index, _ in self._followed], dtype=np.int64)
+        latest = np.flatnonzero(self._table.is_alive(ids))[::-1][:n_rollouts]
+        records = self._table.records(ids[latest])
+        plans = np.stack([self._followed[index][1] for index in latest]) if len(latest) else np.zeros((0, 1), np.float32)
+        return FollowedPlans(
+            plans=self.to_torch(plans, copy=False),
+            first_observations=self._first_observations(records, env),
+            returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

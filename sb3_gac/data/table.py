@@ -107,6 +107,24 @@ class TrajectoryTable:
             self._n_closed += len(ids)
             self._cache.clear()
 
+    def is_alive(self, ids: Array) -> Array:
+        """
+        Whether trajectories are still held.
+
+        :param ids: Ids that ``append`` has given.
+        """
+        are_held: Array = ids >= self._head
+        return are_held
+
+    def records(self, ids: Array) -> Array:
+        """
+        Records of trajectories that are alive.
+
+        :param ids: Their ids.
+        """
+        records: Array = self._records[ids - self._offset]
+        return records
+
     def evict(self, start: int) -> None:
         """
         Forget the trajectories that started earlier, none of them still growing.
