@@ -73,7 +73,8 @@ class _Continuations:
         self.n_left = self.ends[self.owners] - np.arange(len(self.owners))  # steps, this one included
         self.is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
         self.pace = np.where(self.is_terminal, 0.0, rewards[self.ends - 1])  # of staying at the end
-        self.toll = np.minimum(self.pace, 0.0)  # of each step on the way from there: where time costs, joints are not free
+        # Of each step of a joint, where time costs; elsewhere a pace below zero is an error of the decomposition
+        self.toll = np.minimum(self.pace, 0.0) if returns.sum() < 0 else np.zeros(len(trajectories))
         self.joints, is_near = self._find_joints()
         self.choices = self._choose(is_near & ~self.is_terminal[:, None])
 

@@ -64,6 +64,12 @@ def test_where_every_step_costs_time_is_not_lost_for_nothing():
     assert gone_on.total_return == -20 - JOINT_STEPS - 20
 
 
+def test_where_nothing_costs_a_pace_below_zero_is_an_error_of_the_decomposition():
+    first, second = path(0, 5, 20, np.arange(20) // 19 * -0.01), path(5, 10, 21, np.arange(21) == 20)
+    gone_on = complete_trajectories([first, second], HORIZON)[1]
+    assert gone_on.total_return == -0.01 + 1 + (HORIZON - 20 - 21 - JOINT_STEPS)
+
+
 def test_what_would_take_longer_than_there_is_time_is_not_begun():
     first, second = path(0, 5, 20), path(5, 10, 21, np.arange(21) == 20)
     enough = 20 + -(-(21 + JOINT_STEPS) // TIME_UNIT) * TIME_UNIT
