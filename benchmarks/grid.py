@@ -31,6 +31,7 @@ class Cell:
     :param mode: see :class:`benchmarks.options.Options`.
     :param eval_episodes: episodes of the evaluation after each phase.
     :param hyperparams: file of the recipe; the peers do not read it.
+    :param eval_freq: see :class:`benchmarks.options.Options`; nothing that is learnt depends on it.
     """
 
     env: str | None
@@ -42,6 +43,7 @@ class Cell:
     mode: str | None = None
     eval_episodes: int = 50
     hyperparams: Path = HYPERPARAMS
+    eval_freq: int | None = None
 
     @property
     def is_peer(self) -> bool:
@@ -104,6 +106,7 @@ class Cell:
             "--algo": self.algo,
             "--seed": self.seed,
             "--eval-episodes": self.eval_episodes,
+            "--eval-freq": self.eval_freq,
             "--output": folder,
         }
         if not self.is_peer:
@@ -124,6 +127,7 @@ def make_grid(
     mode: str | None = None,
     eval_episodes: int = 50,
     hyperparams: Path = HYPERPARAMS,
+    eval_freq: int | None = None,
 ) -> list[Cell]:
     """
     The cells of a grid, seed by seed, so that a sweep that is stopped has something of everything.
@@ -138,6 +142,7 @@ def make_grid(
     :param mode: phases of GAC; behaviour cloning and the peers are always offline.
     :param eval_episodes: episodes of each final evaluation.
     :param hyperparams: file of the recipe.
+    :param eval_freq: see :class:`benchmarks.options.Options`.
     :raises ValueError: naming what is not known, or when the grid is empty or has a run twice.
     """
     for algo in algos:
@@ -153,7 +158,7 @@ def make_grid(
         for variant, changes in variants.items():
             overrides = dict(peer_params or {}) if algo in PEERS else {**(params or {}), **changes}
             cell_mode = mode if algo == "gac" or mode is None else "offline"
-            cell = Cell(*_split(item), algo, variant, seed, overrides, cell_mode, eval_episodes, hyperparams)
+            cell = Cell(*_split(item), algo, variant, seed, overrides, cell_mode, eval_episodes, hyperparams, eval_freq)
             cell.check()
             cells.append(cell)
     names = [cell.name for cell in cells]

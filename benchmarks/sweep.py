@@ -181,6 +181,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--peer-params", nargs="+", default=[], metavar="KEY:VALUE", help="of the peers, n_updates included")
     parser.add_argument("--conf-file", type=Path, default=HYPERPARAMS, help="hyper-parameters (default: %(default)s)")
     parser.add_argument("--eval-episodes", type=int, default=50, help="of each final evaluation (default: %(default)s)")
+    parser.add_argument(
+        "--eval-freq", type=int, help="timesteps between evaluations of the learning curves (default: an eighth; 0: none)"
+    )
     parser.add_argument("--results", type=Path, required=True, help="CSV file of results, to be made or continued")
     parser.add_argument("--output", type=Path, default=Path("runs") / "sweep", help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (default: %(default)s)")
@@ -219,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             mode=given.mode,
             eval_episodes=given.eval_episodes,
             hyperparams=given.conf_file,
+            eval_freq=given.eval_freq,
         )
         if given.dry_run:
             finished = find_finished(cells, read_rows(given.results))

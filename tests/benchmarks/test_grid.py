@@ -81,6 +81,7 @@ def test_other_hyperparameters_are_other_settings() -> None:
     assert cell.settings != Cell("maze2d-umaze", None, "gac").settings
     assert cell.settings != Cell("maze2d-umaze", "/here/data.hdf5", "gac", params={"batch_size": 3}).settings
     assert cell.settings != Cell("maze2d-umaze", "/here/data.hdf5", "gac", eval_episodes=3).settings
+    assert cell.settings == Cell("maze2d-umaze", "/here/data.hdf5", "gac", eval_freq=0).settings  # a run is the same unseen
     assert json.loads(cell.settings)["params"]["offline_gradient_steps"] > 0
     peer = Cell("maze2d-umaze", None, "iql-return", params={"n_updates": 7})
     assert json.loads(peer.settings)["params"] == {"n_updates": 7, "gamma": 1.0}
@@ -88,12 +89,12 @@ def test_other_hyperparameters_are_other_settings() -> None:
 
 def test_the_command_means_the_cell(tmp_path: Path) -> None:
     params = {"policy_kwargs.net_arch": [8, 8], "learning_rate": "lin_1e-3", "kl_coef": 1.0}
-    cell = Cell("maze2d-umaze", None, "gac", "small", 4, params, "offline", 20)
+    cell = Cell("maze2d-umaze", None, "gac", "small", 4, params, "offline", 20, eval_freq=0)
     python, minus_m, module, *words = cell.command("python3", "/data", tmp_path)
     assert (python, minus_m, module) == ("python3", "-m", "benchmarks.train")
     given = parse_options(make_parser().parse_args(words))
     assert (given.env, given.data, given.algo, given.seed, given.mode) == ("maze2d-umaze", "/data", "gac", 4, "offline")
-    assert (given.eval_episodes, given.output, given.progress_bar) == (20, tmp_path, False)
+    assert (given.eval_episodes, given.eval_freq, given.output, given.progress_bar) == (20, 0, tmp_path, False)
     assert given.params == params
     assert Cell("maze2d-umaze", None, "dt").command("python3", None, tmp_path)[2] == "benchmarks.peers"
 
