@@ -334,8 +334,7 @@ class GAC(OffPolicyAlgorithm):
                 + self.return_weight * terms.return_log_prob
                 - kl_coef * terms.kl
             ).mean()
-            if self.n_followed_plans > 0 and self.replay_buffer is not None:
-                loss = loss - self.return_weight * self._followed_log_prob(self.replay_buffer)
+            loss = loss - self.return_weight * self._followed_log_prob()
 
             self.policy.optimizer.zero_grad()
             loss.backward()
@@ -363,11 +362,13 @@ class GAC(OffPolicyAlgorithm):
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             update_learning_rate(optimizer, rate)
 
-    def _followed_log_prob(self, replay_buffer: TrajectoryReplayBuffer) -> th.Tensor:
+    def _followed_log_prob(self) -> th.Tensor | float:
         """Log-likelihood of what the latest rollouts returned given the plans they followed, which need no inference."""
-        followed = replay_buffer.followed_plans(self.n_followed_plans, self._vec_normalize_env)
-        if len(followed.plans) == 0:
-            return followed.returns.sum()
+        if self.replay_buffer is None or self.n_followed_plans == 0:
+            return 0.0
+        followed = self.replay_buffer.followed_plans(self.n_followed_plans, self._vec_normalize_env)
+        if followed is None:
+            return 0.0
         first_features = self.actor.extract_features(followed.first_observations, at_start=True)
         log_probs = self.actor.model.return_log_prob(followed.returns, followed.plans, first_features)
         return log_probs.sum() / self.n_followed_plans  # a few rollouts count little

@@ -286,19 +286,20 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """
         return self._batch(self._table.best(n_trajectories), n_steps, env)
 
-    def followed_plans(self, n_rollouts: int, env: VecNormalize | None = None) -> FollowedPlans:
+    def followed_plans(self, n_rollouts: int, env: VecNormalize | None = None) -> FollowedPlans | None:
         """
-        The latest rollouts that followed one plan from their first step to their last, the newest first.
+        The latest rollouts that followed one plan from their first step to their last, the newest first; ``None`` without any.
 
         :param n_rollouts: How many, at most; at most 1024 are known.
         :param env: Normalises the observations; returns stay in env units.
         """
         ids = np.array([index for index, _ in self._followed], dtype=np.int64)
         latest = np.flatnonzero(self._table.is_alive(ids))[::-1][:n_rollouts]
+        if len(latest) == 0:
+            return None
         records = self._table.records(ids[latest])
-        plans = np.stack([self._followed[index][1] for index in latest]) if len(latest) else np.zeros((0, 1), np.float32)
         return FollowedPlans(
-            plans=self.to_torch(plans, copy=False),
+            plans=self.to_torch(np.stack([self._followed[index][1] for index in latest]), copy=False),
             first_observations=self._first_observations(records, env),
             returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
         )
