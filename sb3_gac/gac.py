@@ -113,8 +113,8 @@ class GAC(OffPolicyAlgorithm):
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
     :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
         less forgets less of what the data taught.
-    :param n_followed_plans: Latest rollouts whose returns are learnt as those of the plans that they followed, too; 0 for
-        none. The plan inferred from a rollout is often another: one that only promises much would never be found out.
+    :param n_followed_plans: Latest rollouts, at most 1024, whose returns are learnt as those of the plans they followed, too;
+        0 for none. The plan inferred from a rollout may be another: one that only promises much would not be found out.
     :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
     :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
     :param target_fall: Standard deviations that a rollout which misses it lowers it by.
