@@ -15,6 +15,8 @@ same fresh seeds (--n-checks): a best trial owes part of its value to luck.
 
 import argparse
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -139,7 +141,7 @@ def work(options: TuneOptions, worker: int) -> None:
     """
     import optuna
 
-    th.set_num_threads(options.num_threads)
+    start_worker(options.num_threads)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(options.study_name, options.storage, options.train.seed, worker)
 
@@ -198,9 +200,27 @@ def _make_pool(options: TuneOptions) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         options.workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=th.set_num_threads,
+        initializer=start_worker,
         initargs=(options.num_threads,),
     )
+
+
+def start_worker(num_threads: int) -> None:
+    """
+    Make ready a process that works for another, and have it end with that one, however that may end.
+
+    :param num_threads: CPU threads of PyTorch.
+    """
+    th.set_num_threads(num_threads)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)  # a trial that is under way is given up by the next search
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def make_parser() -> argparse.ArgumentParser:

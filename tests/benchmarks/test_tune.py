@@ -120,6 +120,26 @@ def test_two_processes_share_a_study() -> None:
     assert is_png(Path("search", "importances.png"))
 
 
+def test_a_worker_ends_with_its_parent_even_if_that_is_killed() -> None:
+    program = (
+        "import multiprocessing, sys, time\n"
+        "from benchmarks.tune import start_worker\n"
+        "def work():\n"
+        "    start_worker(1)\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.get_context('spawn').Process(target=work).start()\n"
+    )
+    Path("parent.py").write_text(program)
+    parent = subprocess.Popen([sys.executable, "parent.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "at work\n"
+    parent.kill()
+    # Both write there: it ends when the last of them does
+    assert parent.communicate(timeout=20)[0] == ""
+
+
 def test_the_best_is_checked_with_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     main(
         [
