@@ -1,6 +1,6 @@
 """What a trial of a search is worth: suggest settings, train with them, and stop when they fall behind."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Objective:
         if counted_trials(trial.study, before=trial.number) >= self.n_trials:
             trial.study.stop()
             raise SurplusTrialError
-        params = {**suggest_params(trial, self.options.mode), **self.options.params}
+        params = {**suggest_params(trial, self.options.mode, self.options.params), **self.options.params}
         callback = PruningCallback(trial)
         values = []
         try:
@@ -113,22 +113,57 @@ class PruningCallback(BaseCallback):
         return True
 
 
-def suggest_params(trial: "optuna.Trial", mode: str | None) -> dict[str, Any]:
+class PartialTrial:
+    """
+    A trial that is not asked for what is given: it would be recorded, and modelled, though nothing depends on it.
+
+    :param trial: the trial.
+    :param given: names of hyper-parameters as the command line knows them.
+    """
+
+    def __init__(self, trial: "optuna.Trial", given: Collection[str]) -> None:
+        self.trial = trial
+        self.given = given
+
+    def suggest_float(self, name: str, low: float, high: float, **kwargs: Any) -> float:
+        """As Optuna's; some value where all that it bears on is given."""
+        return low if self._is_given(name, low) else self.trial.suggest_float(name, low, high, **kwargs)
+
+    def suggest_int(self, name: str, low: int, high: int, **kwargs: Any) -> int:
+        """As Optuna's; some value where all that it bears on is given."""
+        return low if self._is_given(name, low) else self.trial.suggest_int(name, low, high, **kwargs)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """As Optuna's; some value where all that it bears on is given."""
+        return choices[0] if self._is_given(name, choices[0]) else self.trial.suggest_categorical(name, choices)
+
+    def _is_given(self, name: str, value: Any) -> bool:
+        return _overrides({name: value}).keys() <= set(self.given)
+
+
+def suggest_params(trial: "optuna.Trial", mode: str | None, given: Collection[str] = ()) -> dict[str, Any]:
     """
     Overrides of the file's hyper-parameters, for :func:`benchmarks.hyperparam.load_hyperparams`.
 
     :param trial: the trial.
     :param mode: phases of the run; what bears on none of them is not suggested.
+    :param given: names of those that are given, and not suggested either.
     """
-    suggested = suggest_learning(trial)
+    partial: Any = PartialTrial(trial, given)
+    suggested = suggest_learning(partial)
     if mode != "online":
-        suggested |= suggest_offline(trial)
+        suggested |= suggest_offline(partial)
     if mode != "offline":
-        suggested |= suggest_online(trial)
+        suggested |= suggest_online(partial)
+    overrides = _overrides(suggested)
+    overrides["learning_rate"] = f"lin_{overrides['learning_rate']}"
+    return {name: value for name, value in overrides.items() if name not in given}
+
+
+def _overrides(suggested: Mapping[str, Any]) -> dict[str, Any]:
+    """What was suggested as the command line names it, one entry of a dict at a time: the others stay those of the file."""
     params = convert_gac_params(suggested)
-    params["learning_rate"] = f"lin_{params['learning_rate']}"
-    # One entry at a time: the others stay those of the file
-    policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.pop("policy_kwargs").items()}
+    policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.pop("policy_kwargs", {}).items()}
     return params | policy_kwargs
 
 

@@ -29,6 +29,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac.data import TrajectoryReplayBuffer
 from sb3_gac.digest import file_digest
@@ -227,7 +228,7 @@ def _write(model: GAC, seed: int, folder: Path) -> None:
     state = {
         "seed": seed,
         "n_envs": model.n_envs,
-        "normalization": None if normalizer is None else {"obs": normalizer.obs_rms, "ret": normalizer.ret_rms},
+        "normalization": None if normalizer is None else _statistics(normalizer),
         "rng": _rng_state(),
     }
     _pickle(state, folder / STATE)
@@ -289,7 +290,14 @@ def _restore_normalization(model: GAC, saved: dict[str, Any] | None, checkpoint:
     if (normalizer is None) != (saved is None):
         raise ValueError(f"{checkpoint} was saved {'without' if saved is None else 'with'} a VecNormalize, env is not so")
     if normalizer is not None and saved is not None:
-        normalizer.obs_rms, normalizer.ret_rms = saved["obs"], saved["ret"]
+        if saved.keys() != _statistics(normalizer).keys():
+            raise ValueError(f"{checkpoint} was saved with a VecNormalize of {', '.join(saved)}, env has another")
+        vars(normalizer).update(saved)
+
+
+def _statistics(normalizer: VecNormalize) -> dict[str, Any]:
+    """Running statistics, by the names of the attributes; of observations only where they are normalised."""
+    return {name: getattr(normalizer, name) for name in ("obs_rms", "ret_rms") if name in vars(normalizer)}
 
 
 def _rng_state() -> dict[str, Any]:

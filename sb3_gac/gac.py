@@ -5,6 +5,7 @@ import math
 import pathlib
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_gac.actor import PlanActor
@@ -37,7 +38,7 @@ MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 # through the features extractor as a gradient step of SAC does with its 256 transitions.
 N_STEPS, N_IMAGE_STEPS = 32, 8
 STATISTICS_SAMPLE = 2048
-STATISTICS_GROWTH = 1.2
+STATISTICS_GROWTH = 0.2
 ELITES_INTERVAL = 500
 
 AT_LEAST = {
@@ -248,10 +249,10 @@ class GAC(OffPolicyAlgorithm):
 
         self.offline_buffer: TrajectoryReplayBuffer | None = None
         self.target_return: TargetReturn | None = None
-        self._log_kl_coef = 0.0 if kl_coef == "auto" else math.log(float(kl_coef))
+        self._log_kl_coef = 0.0
         self._n_offline_updates = 0
         self._is_offline = False
-        self._known_sizes: list[int] = []  # of the buffers, when the statistics were last taken
+        self._known_rows: list[int] = []  # ever written to the buffers, when the statistics were last taken
         self._last_plans: PlanState | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
@@ -285,6 +286,7 @@ class GAC(OffPolicyAlgorithm):
             raise ValueError(
                 f"policy must subclass LatentPlanPolicy, {self.policy_class} does not; is the model of another algorithm?"
             )
+        self._check_arguments()  # those given to ``load``, too
         if self.replay_buffer_class is None:
             self.replay_buffer_class = TrajectoryReplayBuffer
         check_supported(self.observation_space, self.action_space)
@@ -299,8 +301,11 @@ class GAC(OffPolicyAlgorithm):
         self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
         self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
         self._rollout_returns = np.zeros(self.n_envs)
-        if self.target_return is None:
-            self.target_return = TargetReturn(self.target_quantile, self.target_rise, self.target_fall, self.target_headroom)
+        if self.kl_coef != "auto":
+            self._log_kl_coef = math.log(float(self.kl_coef))
+        settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
+        known = TargetReturn() if self.target_return is None else self.target_return
+        self.target_return = replace(known, **settings)
 
     @property
     def critic(self) -> PlanActor:
@@ -324,6 +329,7 @@ class GAC(OffPolicyAlgorithm):
         self._take_statistics()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
+        n_updates = self._n_updates
 
         for _ in range(gradient_steps):
             batch = self._sample_batch(batch_size, self.n_encode_steps + self.n_score_steps)
@@ -345,6 +351,8 @@ class GAC(OffPolicyAlgorithm):
             if self.kl_coef == "auto":
                 self._adjust_kl_coef(terms.kl.mean().item())
 
+        if self._n_updates // ELITES_INTERVAL > n_updates // ELITES_INTERVAL:
+            self._take_elites()
         for name, term in terms._asdict().items():
             self.logger.record(f"train/{name}", term.mean().item())
         self.logger.record("train/loss", loss.item())
@@ -449,25 +457,30 @@ class GAC(OffPolicyAlgorithm):
 
     def _take_statistics(self) -> None:
         """
-        Standardise observations and returns by what the networks are shown, whenever a buffer has grown.
+        Standardise observations and returns by what the networks are shown, whenever much has come to a buffer.
 
         What was learnt offline keeps the statistics of its data set.
         """
-        sizes = [buffer.size() for buffer in self._buffers()]
-        if not sizes:
+        buffers = self._buffers()
+        if not buffers:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
-        pairs = zip(sizes, self._known_sizes, strict=False)
-        has_grown = len(sizes) > len(self._known_sizes) or any(size >= STATISTICS_GROWTH * known for size, known in pairs)
-        # A model that was loaded without its data keeps what it has learnt from it, until as much has come together
-        if not has_grown or sum(sizes) < sum(self._known_sizes):
+        if len(buffers) <= len(self._known_rows) and not any(map(self._has_grown, buffers, self._known_rows)):
             return
-        has_statistics, self._known_sizes = bool(self._known_sizes), sizes
+        has_statistics, self._known_rows = bool(self._known_rows), [buffer.n_rows for buffer in buffers]
         batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)
         if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
             self.actor.set_statistics(batch)
         assert self.target_return is not None
         self.target_return.fit(batch.returns.cpu().numpy())
         self._tell_target()
+
+    @staticmethod
+    def _has_grown(buffer: TrajectoryReplayBuffer, known_rows: int) -> bool:
+        """Whether a buffer holds much that is new since so many rows had been written."""
+        n_held = min(known_rows, buffer.buffer_size)
+        if buffer.n_rows < known_rows:  # a model that was loaded without its data keeps its statistics until there is as much
+            return buffer.n_rows >= n_held
+        return buffer.n_rows - known_rows >= STATISTICS_GROWTH * n_held
 
     def _tell_target(self) -> None:
         """The policy explores with the target, also when it is used alone."""
@@ -517,7 +530,7 @@ class GAC(OffPolicyAlgorithm):
         """
         if data is not None:
             self.set_offline_data(data, return_only)
-            self._known_sizes = []  # statistics are taken of what is learnt from
+            self._known_rows = []  # statistics are taken of what is learnt from
         elif self.offline_buffer is None:
             raise ValueError("this model has no data set to go on with: give it one")
         env = self.env
@@ -535,10 +548,11 @@ class GAC(OffPolicyAlgorithm):
                 self._n_offline_updates += 1
                 self.num_timesteps += 1
                 self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-                if self._n_offline_updates % ELITES_INTERVAL == 0 or self.num_timesteps == total_timesteps:
+                if self.num_timesteps == total_timesteps:
                     self._take_elites()
                 callback.update_locals(locals())
                 if not callback.on_step():
+                    self._take_elites()
                     break
                 if log_interval is not None and (
                     self.num_timesteps % log_interval == 0 or self.num_timesteps == total_timesteps
@@ -579,7 +593,7 @@ class GAC(OffPolicyAlgorithm):
             buffer.add_trajectory(trajectory)
         self.offline_buffer = buffer
         if self._n_offline_updates == 0:
-            self._known_sizes = []
+            self._known_rows = []
         self._fit_normalization()
 
     def _fit_normalization(self) -> None:
@@ -593,7 +607,7 @@ class GAC(OffPolicyAlgorithm):
         for key, running in statistics.items():
             if running.count < 1:
                 running.update(parts[key].reshape(-1, *running.mean.shape))
-                self._known_sizes = []
+                self._known_rows = []
 
     # ---------------------------------------------------------------- online
 
@@ -612,9 +626,9 @@ class GAC(OffPolicyAlgorithm):
         return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
     def _forget_rollout(self) -> None:
-        """The episodes under way will not go on: close their trajectories, drop their plans."""
+        """The episodes under way will not go on: nobody knows what they would have returned."""
         if self.replay_buffer is not None:
-            self.replay_buffer.close_open_trajectories()
+            self.replay_buffer.drop_open_trajectories()
         self._last_plans = None
         self._rollout_returns = np.zeros(self.n_envs)
 
@@ -659,6 +673,13 @@ class GAC(OffPolicyAlgorithm):
             self._rollout_returns[env_index] = 0.0
             self._tell_target()
 
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """As SB3's, but a rollout that a callback stops, whose last step SB3 does not store, ends the episodes under way."""
+        rollout = super().collect_rollouts(*args, **kwargs)
+        if not rollout.continue_training:
+            self._last_obs = None
+        return rollout
+
     def learn(
         self: SelfGAC,
         total_timesteps: int,
@@ -668,7 +689,7 @@ class GAC(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfGAC:
-        return super().learn(
+        super().learn(
             total_timesteps,
             callback,
             log_interval,  # type: ignore[arg-type]  # None never logs, as in collect_rollouts
@@ -676,6 +697,8 @@ class GAC(OffPolicyAlgorithm):
             reset_num_timesteps,
             progress_bar,
         )
+        self._take_elites()
+        return self
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """
@@ -765,7 +788,7 @@ class GAC(OffPolicyAlgorithm):
 
         :param path: Path to the pickled replay buffer, or an open file.
         :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then closes
-            them and resets the environments. ``False`` is for environments that go on where they were.
+            lets go of them and resets the environments. ``False`` is for environments that go on where they were.
         :raises TypeError: when it is another type of replay buffer.
         """
         replay_buffer = load_from_pkl(path, self.verbose)

@@ -168,6 +168,14 @@ def test_max_episodes(small_gac, diary_env):
     assert small_gac(diary_env()).learn(100, StopTrainingOnMaxEpisodes(max_episodes=3)).num_timesteps == 15
 
 
+def test_episodes_before_and_after_a_stop_are_told_apart(small_gac, diary_env):
+    # SB3 does not store the step at which it stops, here the last of the third episode
+    model = small_gac(diary_env()).learn(100, StopTrainingOnMaxEpisodes(max_episodes=3))
+    model.learn(20, reset_num_timesteps=False)
+    assert model.replay_buffer.lengths.tolist() == [5] * 6
+    assert model.replay_buffer.returns.tolist() == [15] * 6
+
+
 def test_progress_bar(learn):
     pytest.importorskip("tqdm")
     pytest.importorskip("rich")

@@ -93,6 +93,18 @@ def test_online(small_gac, tmp_path, step_of_death, normalized):
         np.testing.assert_array_equal(whole.get_vec_normalize_env().obs_rms.mean, model.get_vec_normalize_env().obs_rms.mean)
 
 
+def test_rewards_alone_are_normalised(small_gac, tmp_path):
+    def env():
+        return VecNormalize(pendulums(), norm_obs=False)
+
+    model = small_gac(env()).learn(30)
+    checkpoint = save_checkpoint(model, tmp_path)
+    loaded = load_checkpoint(tmp_path, env(), device="cpu")
+    assert vars(loaded.get_vec_normalize_env().ret_rms) == vars(model.get_vec_normalize_env().ret_rms)
+    with pytest.raises(ValueError, match=f"{checkpoint} was saved with a VecNormalize of ret_rms, env has another"):
+        load_checkpoint(tmp_path, pendulums(normalized=True), device="cpu")
+
+
 @pytest.mark.parametrize("has_env", [False, True])
 def test_offline_and_then_online(small_gac, data, tmp_path, has_env):
     def make() -> GAC:

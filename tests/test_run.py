@@ -3,9 +3,11 @@
 from typing import Any
 from unittest import mock
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnvBox
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -13,7 +15,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-from sb3_gac import GAC
+from sb3_gac import GAC, gac
 
 
 class Memory(KVWriter):
@@ -132,13 +134,42 @@ def test_one_step_episodes_are_learnt_from_their_returns(small_gac):
     assert evaluate_policy(model, env, n_eval_episodes=100, warn=False)[0] > 0.9
 
 
-def test_a_reset_closes_what_was_under_way(small_gac, diary_env):
-    model = small_gac(diary_env(length=1000)).learn(10)
-    model.learn(10, reset_num_timesteps=False)
-    assert model.replay_buffer.n_trajectories == 0
-    model.learn(10)
-    assert model.replay_buffer.lengths.tolist() == [20]
-    assert model.replay_buffer.timeouts[19, 0]
+def test_what_a_reset_cuts_is_no_episode(small_gac, diary_env):
+    model = small_gac(diary_env(length=8)).learn(6)
+    model.learn(6, reset_num_timesteps=False)
+    assert model.replay_buffer.lengths.tolist() == [8]
+    model.learn(9)
+    model.learn(9)
+    assert model.replay_buffer.lengths.tolist() == [8] * 3
+    assert model.replay_buffer.returns.tolist() == [36] * 3
+    # SB3's readers of the arrays see where the trajectories end
+    assert np.flatnonzero(model.replay_buffer.dones[:30, 0]).tolist() == [7, 11, 19, 20, 28]
+    assert np.flatnonzero(model.replay_buffer.timeouts[:30, 0]).tolist() == [11, 20]
+
+
+class RisingEnv(gym.Env):
+    """Episodes of one step, the n-th of which begins at n and returns n."""
+
+    observation_space, action_space = spaces.Box(-np.inf, np.inf, (1,)), spaces.Box(-1.0, 1.0, (1,))
+    n_resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.n_resets += 1
+        return np.full(1, self.n_resets, np.float32), {}
+
+    def step(self, action):
+        return np.full(1, self.n_resets, np.float32), float(self.n_resets), True, False, {}
+
+
+def test_statistics_follow_a_full_buffer(small_gac):
+    model = small_gac(RisingEnv(), buffer_size=50, train_freq=10, gradient_steps=1).learn(1000)
+    returns = model.replay_buffer.returns
+    assert (returns.min(), returns.max()) == (951, 1000)
+    predictor, target = model.actor.model.return_predictor, model.target_return
+    # Taken of a sample, when a fifth of the buffer at most was older
+    assert returns.min() < predictor.return_mean < returns.max()
+    assert returns.std() / 3 < predictor.return_std < 2 * returns.std()
+    assert returns.min() < target.low <= target.value <= target.high < returns.max() + returns.std()
 
 
 def test_warm_up_acts_at_random(small_gac, diary_env):
@@ -363,3 +394,16 @@ class TestOffline:
         model = small_gac(diary_env(), policy_kwargs=dict(n_elites=3)).learn_offline(make_dataset(), 5)
         assert model.actor.elite_plans.shape == (3, model.actor.plan_dim)
         assert model.actor.elite_plans.abs().sum() > 0
+        before = model.actor.elite_plans.clone()
+        model.learn_offline(None, 10, callback=lambda locals_, _: locals_["self"].num_timesteps < 3)
+        assert not th.equal(model.actor.elite_plans, before)  # of the model as it is, though it was stopped
+
+
+def test_elites_are_those_of_the_rollouts(small_gac, diary_env, monkeypatch):
+    monkeypatch.setattr(gac, "ELITES_INTERVAL", 10)
+    model = small_gac(diary_env(), train_freq=4, gradient_steps=4, policy_kwargs=dict(n_elites=3))
+    taken = []
+    monkeypatch.setattr(model, "_take_elites", lambda: taken.append(model._n_updates) or GAC._take_elites(model))
+    model.learn(45)
+    assert taken == [12, 20, 32, 40, 44]  # whenever ten more updates were made, and in the end
+    assert (model.actor.elite_plans.abs().sum(dim=1) > 0).all()

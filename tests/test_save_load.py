@@ -1,5 +1,6 @@
 """What a saved model brings back, into which environments, and what is said when it does not fit."""
 
+import dataclasses
 import io
 import pathlib
 import zipfile
@@ -217,6 +218,17 @@ def test_other_hyper_parameters(saved, diary_env):
     assert loaded._n_updates == n_updates + 4
 
 
+def test_what_is_given_to_load_takes_effect(saved, diary_env):
+    loaded = GAC.load(saved, env=diary_env(), kl_coef=0.25, target_quantile=0.5, target_headroom=3.0)
+    assert loaded._current_kl_coef() == pytest.approx(0.25)
+    before = GAC.load(saved).target_return
+    assert loaded.target_return == dataclasses.replace(before, quantile=0.5, headroom=3.0)
+    loaded.learn(10)
+    assert loaded._current_kl_coef() == pytest.approx(0.25)
+    with pytest.raises(ValueError, match=r"best_ratio must be in \[0, 1\], got 2"):
+        GAC.load(saved, best_ratio=2)
+
+
 def test_a_schedule_survives(small_gac, diary_env, tmp_path):
     small_gac(diary_env(), learning_rate=lambda progress: 0.25 * progress).save(tmp_path / "model")
     assert GAC.load(tmp_path / "model").lr_schedule(0.5) == 0.125
@@ -271,12 +283,12 @@ class TestSetEnv:
         assert model.n_envs == 1
         assert model.replay_buffer.n_trajectories == 4
 
-    def test_the_open_trajectory_is_closed(self, model, diary_env):
+    def test_the_open_trajectory_is_dropped(self, model, diary_env):
         model.set_env(diary_env())
-        assert model.replay_buffer.lengths.tolist() == [5, 5, 5, 5, 3]
+        assert model.replay_buffer.lengths.tolist() == [5, 5, 5, 5]
         assert model._last_plans is None
         model.learn(10, reset_num_timesteps=False)
-        assert model.replay_buffer.lengths.tolist() == [5, 5, 5, 5, 3, 5, 5]
+        assert model.replay_buffer.lengths.tolist() == [5] * 6
 
     def test_the_same_env_goes_on(self, model):
         model.set_env(model.get_env(), force_reset=False)
@@ -299,12 +311,12 @@ class TestReplayBuffer:
         assert loaded.replay_buffer.lengths.tolist() == [5] * 4
         assert loaded.replay_buffer.device == loaded.device
 
-    def test_learn_closes_what_was_under_way(self, model, diary_env, tmp_path):
+    def test_learn_lets_go_of_what_was_under_way(self, model, diary_env, tmp_path):
         model.save_replay_buffer(tmp_path / "buffer.pkl")
         loaded = GAC.load(_save(model, tmp_path), env=diary_env())
         loaded.load_replay_buffer(tmp_path / "buffer.pkl")
         loaded.learn(5, reset_num_timesteps=False)
-        assert loaded.replay_buffer.lengths.tolist() == [5, 5, 5, 5, 3, 5]
+        assert loaded.replay_buffer.lengths.tolist() == [5] * 5
 
     def test_or_goes_on_with_it(self, model, tmp_path):
         model.save_replay_buffer(tmp_path / "buffer.pkl")
@@ -319,8 +331,8 @@ class TestReplayBuffer:
         with open(tmp_path / "buffer.pkl", "rb") as file:
             loaded.load_replay_buffer(file)
         assert loaded.replay_buffer.n_envs == 2
-        assert sorted(loaded.replay_buffer.lengths) == [3, 5, 5, 5, 5]
-        assert loaded.learn(10).replay_buffer.n_trajectories == 7
+        assert loaded.replay_buffer.lengths.tolist() == [5] * 4
+        assert loaded.learn(10).replay_buffer.n_trajectories == 6
 
     @pytest.mark.parametrize("kind", ["ReplayBuffer", "dict"])
     def test_another_type(self, model, tmp_path, kind):

@@ -70,8 +70,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     def reset(self) -> None:
         """Forget everything and release the memory."""
         super().reset()
-        # Rows written since the start, ``pos`` without the wrap-around
-        self._n_rows = 0
+        self.n_rows = 0  # written since the start, ``pos`` without the wrap-around
         self._table = TrajectoryTable()
         # Id of the open trajectory of each env, -1 where the next transition starts one
         self._open = np.full(self.n_envs, -1, dtype=np.int64)
@@ -130,7 +129,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         starting = np.flatnonzero(self._open < 0)
         if len(starting):
             records = np.zeros(len(starting), dtype=RECORD)
-            records["column"], records["start"] = starting, self._n_rows
+            records["column"], records["start"] = starting, self.n_rows
             self._open[starting] = self._table.append(records)
         lengths = self._table.step(self._open, reward)
         self._advance(1)
@@ -154,13 +153,13 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             raise ValueError(f"a trajectory of {n_steps} steps does not fit a buffer of {self.buffer_size}")
         self.close_open_trajectories()
         self._make_room(n_steps)
-        rows = (self._n_rows + np.arange(n_steps)) % self.buffer_size
+        rows = (self.n_rows + np.arange(n_steps)) % self.buffer_size
         actions = scale_actions(self.action_space, trajectory.actions)
         self._write(rows, 0, trajectory.observations, actions, trajectory.rewards)
         self.dones[rows] = self.timeouts[rows] = 0.0
         self.dones[rows[-1]] = 1.0
         self.timeouts[rows[-1]] = self.handle_timeout_termination and not trajectory.terminated
-        record = (0, self._n_rows, n_steps, trajectory.total_return, True)
+        record = (0, self.n_rows, n_steps, trajectory.total_return, True)
         self._table.append(np.array([record], dtype=RECORD))
         self._advance(n_steps)
 
@@ -183,13 +182,13 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def set_n_envs(self, n_envs: int) -> None:
         """
-        Rearrange the buffer for another number of envs; open trajectories are closed as truncated.
+        Rearrange the buffer for another number of envs; open trajectories are dropped.
 
-        Trajectories move whole. Those that find no room in the new columns are lost with a warning, old ones before new.
+        Closed ones move whole. Those that find no room in the new columns are lost with a warning, old ones before new.
 
         :param n_envs: The new number of parallel envs; the capacity in transitions stays.
         """
-        self.close_open_trajectories()
+        self.drop_open_trajectories()
         if n_envs == self.n_envs:
             return
         sources = self._table.closed
@@ -343,10 +342,10 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def _make_room(self, n_rows: int) -> None:
         """Allocate before the first row; forget the trajectories that the next rows overwrite."""
-        if self._n_rows == 0:
+        if self.n_rows == 0:
             self._set_arrays(allocate=True)
             self._warn_if_too_large()
-        self._table.evict(self._n_rows + n_rows - self.buffer_size)
+        self._table.evict(self.n_rows + n_rows - self.buffer_size)
 
     def _warn_if_too_large(self) -> None:
         needed = sum(array.nbytes for array in self._arrays().values())
@@ -364,9 +363,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             arrays[name][rows, columns] = np.reshape(values, (len(rewards), *arrays[name].shape[2:]))
 
     def _advance(self, n_rows: int) -> None:
-        self._n_rows += n_rows
-        self.pos = self._n_rows % self.buffer_size
-        self.full = self._n_rows >= self.buffer_size
+        self.n_rows += n_rows
+        self.pos = self.n_rows % self.buffer_size
+        self.full = self.n_rows >= self.buffer_size
 
     def _close(self, columns: Array) -> None:
         """The open trajectories of these columns end with the row before ``pos``."""

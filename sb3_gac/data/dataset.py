@@ -81,6 +81,9 @@ def _load(data: DatasetSource) -> tuple[list[Trajectory], tuple[spaces.Space[Any
         trajectories = list(data)
         if not trajectories:
             raise ValueError("an empty list of trajectories")
-        own_spaces = infer_spaces(trajectories[0].observations, trajectories[0].actions)
+        actions = trajectories[0].actions
+        if actions.dtype.kind in "iu":  # how many there are, only all trajectories tell
+            actions = max((trajectory.actions for trajectory in trajectories), key=lambda array: array.max(initial=0))
+        own_spaces = infer_spaces(trajectories[0].observations, actions)
         return trajectories, own_spaces, "list of trajectories"
     raise TypeError(f"expected a path, a Minari data set, trajectories or a replay buffer, not {type(data).__name__}")

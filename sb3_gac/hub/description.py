@@ -36,7 +36,7 @@ PROGRESS = (
     "_n_updates",
     "_n_offline_updates",
     "_log_kl_coef",
-    "_known_sizes",
+    "_known_rows",
 )
 _KEYS = {
     "format",

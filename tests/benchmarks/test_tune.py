@@ -310,6 +310,18 @@ def test_what_no_phase_depends_on_is_not_suggested() -> None:
     assert names["offline-to-online"] - names["offline"] == online
 
 
+def test_what_is_given_is_not_suggested() -> None:
+    trials = [optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask() for _ in range(3)]
+    every = suggest_params(trials[0], "offline-to-online")
+    given = ["learning_rate", "best_by", "n_score_steps", "policy_kwargs.plan_dim", "policy_kwargs.net_arch"]
+    some = suggest_params(trials[1], "offline-to-online", given)
+    assert set(every) - set(some) == set(given)
+    recorded = {"learning_rate", "best_by", "plan_dim_pow", "net_arch"}
+    assert set(trials[0].params) - set(trials[1].params) == recorded  # n_encode_steps still depends on n_steps
+    suggest_params(trials[2], "offline", ["n_encode_steps", "n_score_steps"])
+    assert "n_steps" not in trials[2].params
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -146,6 +146,11 @@ def test_trajectories_that_differ_are_refused():
         load_dataset([*trajectories(), odd])
 
 
+def test_the_largest_action_may_be_in_any_trajectory():
+    few = [Trajectory(np.zeros((3, 2)), np.array(actions), np.zeros(3), True, False) for actions in ([0, 1, 0], [2, 1, 0])]
+    assert load_dataset(few).action_space == spaces.Discrete(3)
+
+
 def test_nothing_to_load(tmp_path):
     with pytest.raises(ValueError, match="empty list"):
         load_dataset([])
