@@ -85,21 +85,15 @@ class Report:
 
     def _figures(self) -> list[str]:
         parts = []
-        for phase, of_phase in curves_of(self.points, "timesteps").items():
-            recipes = {
-                task: {method: curve for method, curve in of_task.items() if not method.variant}
-                for task, of_task in of_phase.items()
-            }
+        recipes = [point for point in self.points if not point.get("variant")]
+        for phase, curves in curves_of(recipes, "timesteps").items():
             title = f"Learning {phase}, regenerated data: mean over seeds, 95 % interval"
             parts += self._picture(f"curves-{phase}", f"Learning curves, {phase}")
-            plot_curves(recipes, self._path(f"curves-{phase}"), title, PHASES[phase])
-        cost = curves_of(self.points, "cpu_seconds").get("offline", {})
+            plot_curves(curves, self._path(f"curves-{phase}"), title, PHASES[phase])
+        cost = curves_of(recipes, "cpu_seconds").get("offline", {})
         if cost:
             parts += self._picture("cost", "Score against CPU seconds")
-            recipes = {task: {m: curve for m, curve in of_task.items() if not m.variant} for task, of_task in cost.items()}
-            plot_curves(
-                recipes, self._path("cost"), "Score against CPU seconds of offline training", "CPU seconds", is_log=True
-            )
+            plot_curves(cost, self._path("cost"), "Score against CPU seconds of offline training", "CPU seconds", is_log=True)
         for phase in PHASES:
             if any(method.variant and method.phase == phase for of_task in self.summaries.values() for method in of_task):
                 parts += self._picture(f"ablations-{phase}", f"Ablations, {phase}")

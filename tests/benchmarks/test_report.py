@@ -8,7 +8,8 @@ pytest.importorskip("mujoco")
 pytest.importorskip("matplotlib")
 pytest.importorskip("yaml")
 
-from benchmarks.job import Row
+from benchmarks import report
+from benchmarks.job import Row, read_rows
 from benchmarks.record import write_rows
 from benchmarks.report import Report, main
 from benchmarks.report_plots import curves_of
@@ -85,6 +86,18 @@ def test_what_there_is_not_is_left_out(tmp_path: Path) -> None:
     headings = [line for line in page.read_text().splitlines() if line.startswith("## ")]
     assert headings == ["## Scores, offline", "## Where the rows are from"]
     assert [path.name for path in page.parent.iterdir()] == ["one.md"]
+
+
+def test_curves_are_those_of_the_recipes(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = [make_point("gac", 0, 100, 5.0, variant="no-clock", task=task) for task in ("maze2d-umaze", "maze2d-large")]
+    write_rows(curves_path(results), [*read_rows(curves_path(results)), *variant])
+    drawn = []
+    monkeypatch.setattr(report, "plot_curves", lambda curves, *_, **__: drawn.append(curves))
+    Report([results], tmp_path / "out", "maze", "Mazes").write()
+    assert len(drawn) == 3
+    for curves in drawn:
+        assert list(curves) == ["maze2d-umaze"]  # no empty panel
+        assert not any(method.variant for method in curves["maze2d-umaze"])
 
 
 def test_curves_are_means_over_the_seeds() -> None:
