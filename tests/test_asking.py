@@ -69,8 +69,8 @@ def test_the_episode_of_the_training_env_is_over(small_gac: Any, diary_env: Any)
     model.learn(3)
     ask_for_returns(model, model.get_env(), [1.0], n_episodes=1)
     model.learn(5, reset_num_timesteps=False)
-    # The three steps before are a trajectory of their own, and the next one begins where the env does
-    assert model.replay_buffer.returns.tolist() == [6.0, 15.0]
+    # The three steps before are no episode, and the next one begins where the env does
+    assert model.replay_buffer.returns.tolist() == [15.0]
 
 
 def test_what_makes_no_sense_is_refused(small_gac: Any, diary_env: Any) -> None:
