@@ -69,6 +69,13 @@ def test_the_values_are_those_of_the_benchmarks(env_id: str, path: Path) -> None
         assert "settings" not in phase
         assert ours == expected
     else:
+        # What the benchmarks chose for fine-tuning is another thing from nothing; the mazes as in benchmarks/results, from nothing
+        if env_id in MAZES:
+            expected |= {"learning_rate": 0.001, "target_kl": 4.0}
+            expected["policy_kwargs"] = {"net_arch": [128, 128], "n_averaged": 16, "explore_ratio": 0.7}
+        elif env_id not in ("Pendulum-v1", "default"):
+            expected["gradient_steps"] = 30
+            expected["policy_kwargs"] = {"net_arch": [128, 128], "n_averaged": 64, "explore_ratio": 0.7}
         of_data = ("offline_best_ratio", "offline_ratio", "finetune_lr_factor", "completion_horizon")
         budget = ("n_timesteps", "learning_starts", *of_data)
         for key in budget:
