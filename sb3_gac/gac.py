@@ -787,8 +787,8 @@ class GAC(OffPolicyAlgorithm):
         Load a replay buffer; it may have been filled by another number of environments.
 
         :param path: Path to the pickled replay buffer, or an open file.
-        :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then closes
-            lets go of them and resets the environments. ``False`` is for environments that go on where they were.
+        :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then lets
+            go of them and resets the environments. ``False`` is for environments that go on where they were.
         :raises TypeError: when it is another type of replay buffer.
         """
         replay_buffer = load_from_pkl(path, self.verbose)
