@@ -590,6 +590,7 @@ class GAC(OffPolicyAlgorithm):
             dataset = load_dataset(dataset, self.observation_space, self.action_space)  # with the channels of images first
         trajectories = dataset.trajectories
         if self.completion_horizon is not None:
+            self._tell(f"Completing {len(trajectories)} trajectories to {self.completion_horizon} steps")
             trajectories = complete_trajectories(trajectories, self.completion_horizon)
         buffer = TrajectoryReplayBuffer(
             sum(len(trajectory) for trajectory in trajectories),
@@ -600,12 +601,17 @@ class GAC(OffPolicyAlgorithm):
         for trajectory in trajectories:
             buffer.add_trajectory(trajectory)
         if self.step_weighting > 0:
+            self._tell(f"Weighing the steps of {len(trajectories)} trajectories")
             log_weights = self.step_weighting * step_advantages(trajectories)
             buffer.weigh_steps(np.exp(log_weights.clip(-MAX_LOG_WEIGHT, MAX_LOG_WEIGHT)))
         self.offline_buffer = buffer
         if self._n_offline_updates == 0:
             self._known_rows = []
         self._fit_normalization()
+
+    def _tell(self, message: str) -> None:
+        if self.verbose > 0:
+            print(message)
 
     def _fit_normalization(self) -> None:
         """A ``VecNormalize`` that has seen nothing yet takes its statistics of observations from the data set."""

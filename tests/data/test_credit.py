@@ -129,6 +129,17 @@ def test_a_model_draws_the_better_steps_of_its_data_more_often():
     assert shares[1] > shares[0] + 0.1  # how much time is left is not in the observation, and blurs what to expect
 
 
+def test_what_takes_long_is_announced(capsys):
+    data = [trajectory([0, 1, 2], [0, 0, 1], terminated=False), trajectory([0, -1], [0, 0])]
+    announced = []
+    for verbose in (0, 1):
+        model = GAC("MlpLatentPolicy", step_weighting=1.0, completion_horizon=9, verbose=verbose, device="cpu")
+        model.set_offline_data(data)
+        announced.append(capsys.readouterr().out)
+    assert announced[0] == ""
+    assert announced[1].endswith("Completing 2 trajectories to 9 steps\nWeighing the steps of 3 trajectories\n")
+
+
 def test_a_negative_weighting_is_refused():
     with pytest.raises(ValueError, match="step_weighting"):
         GAC("MlpLatentPolicy", step_weighting=-1.0)
