@@ -23,7 +23,6 @@ from stable_baselines3.common.utils import update_learning_rate
 from sb3_gac.actor import PlanActor
 from sb3_gac.atomic import replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
-from sb3_gac.data.credit import step_advantages
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
@@ -41,7 +40,6 @@ N_STEPS, N_IMAGE_STEPS = 32, 8
 STATISTICS_SAMPLE = 2048
 STATISTICS_GROWTH = 0.2
 ELITES_INTERVAL = 500
-MAX_LOG_WEIGHT = 4.0  # of a step among those of its trajectory: no outlier is all that is seen
 
 AT_LEAST = {
     "batch_size": 1,
@@ -54,7 +52,6 @@ AT_LEAST = {
     "kl_warmup": 0,
     "return_weight": 0,
     "finetune_lr_factor": 0,
-    "step_weighting": 0,
     "n_followed_plans": 0,
 }
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
@@ -112,9 +109,6 @@ class GAC(OffPolicyAlgorithm):
     :param best_fraction: The best trajectories are those with the highest returns that hold this share of all transitions.
     :param best_by: What makes a trajectory one of the best: its ``"return"``, or its ``"advantage"`` over what the model
         expects from where it starts. With the return, the best are the luckiest where much depends on the start.
-    :param step_weighting: How much more often steps of a data set are drawn that did better than the data does on average from
-        where they were: in proportion to the exponential of so many times their advantage in standard deviations, see
-        :func:`~sb3_gac.data.credit.step_advantages`. 0 draws all steps of a trajectory alike.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
@@ -182,7 +176,6 @@ class GAC(OffPolicyAlgorithm):
         offline_best_ratio: float = 0.5,
         best_fraction: float = 0.1,
         best_by: Literal["return", "advantage"] = "advantage",
-        step_weighting: float = 0.0,
         completion_horizon: int | None = None,
         offline_ratio: float = 0.5,
         finetune_lr_factor: float = 1.0,
@@ -243,7 +236,6 @@ class GAC(OffPolicyAlgorithm):
         self.offline_best_ratio = offline_best_ratio
         self.best_fraction = best_fraction
         self.best_by = best_by
-        self.step_weighting = step_weighting
         self.completion_horizon = completion_horizon
         self.offline_ratio = offline_ratio
         self.finetune_lr_factor = finetune_lr_factor
@@ -590,7 +582,8 @@ class GAC(OffPolicyAlgorithm):
             dataset = load_dataset(dataset, self.observation_space, self.action_space)  # with the channels of images first
         trajectories = dataset.trajectories
         if self.completion_horizon is not None:
-            self._tell(f"Completing {len(trajectories)} trajectories to {self.completion_horizon} steps")
+            if self.verbose > 0:
+                print(f"Completing {len(trajectories)} trajectories to {self.completion_horizon} steps")
             trajectories = complete_trajectories(trajectories, self.completion_horizon)
         buffer = TrajectoryReplayBuffer(
             sum(len(trajectory) for trajectory in trajectories),
@@ -600,18 +593,10 @@ class GAC(OffPolicyAlgorithm):
         )
         for trajectory in trajectories:
             buffer.add_trajectory(trajectory)
-        if self.step_weighting > 0:
-            self._tell(f"Weighing the steps of {len(trajectories)} trajectories")
-            log_weights = self.step_weighting * step_advantages(trajectories)
-            buffer.weigh_steps(np.exp(log_weights.clip(-MAX_LOG_WEIGHT, MAX_LOG_WEIGHT)))
         self.offline_buffer = buffer
         if self._n_offline_updates == 0:
             self._known_rows = []
         self._fit_normalization()
-
-    def _tell(self, message: str) -> None:
-        if self.verbose > 0:
-            print(message)
 
     def _fit_normalization(self) -> None:
         """A ``VecNormalize`` that has seen nothing yet takes its statistics of observations from the data set."""

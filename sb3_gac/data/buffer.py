@@ -75,7 +75,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         # Id of the open trajectory of each env, -1 where the next transition starts one
         self._open = np.full(self.n_envs, -1, dtype=np.int64)
         self.plan_state = None
-        self._weight_sums: Array | None = None  # over the rows before each and one more, where steps are weighted
         # Trajectories that followed one plan from their first step to their last: their ids, and the plans
         self._followed: deque[tuple[int, Array]] = deque(maxlen=MAX_FOLLOWED_PLANS)
         self._set_arrays(allocate=False)
@@ -164,22 +163,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self._table.append(np.array([record], dtype=RECORD))
         self._advance(n_steps)
 
-    def weigh_steps(self, weights: Array) -> None:
-        """
-        Draw the steps of each trajectory in proportion to weights, until more is stored.
-
-        :param weights: Positive weights of all steps stored, in their order, of shape ``(n_steps,)``.
-        :raises ValueError: when the buffer has several envs or has lost steps, or the weights have
-            another shape or are not positive.
-        """
-        if self.n_envs != 1 or self.n_rows > self.buffer_size:
-            raise ValueError("only the steps of a buffer of one env that has lost none can be weighted")
-        if weights.shape != (self.n_rows,):
-            raise ValueError(f"weights must have the shape {(self.n_rows,)}, one for each step stored, not {weights.shape}")
-        if not (np.isfinite(weights).all() and (weights > 0).all()):
-            raise ValueError("weights must be positive and finite")
-        self._weight_sums = np.append(0.0, np.cumsum(weights, dtype=np.float64))
-
     def close_open_trajectories(self) -> None:
         """Close the open trajectories as truncated: the envs were reset, or will not be stepped again."""
         self._cut(self._open >= 0)
@@ -263,7 +246,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         Draw trajectories with replacement, and steps of each with replacement.
 
         :param batch_size: Number of trajectories.
-        :param n_steps: Number of steps drawn from each of them, uniformly or by the weights of :meth:`weigh_steps`.
+        :param n_steps: Number of steps drawn uniformly from each of them.
         :param env: Normalises the observations; returns stay in env units.
         :param best_ratio: Share of the batch that is drawn uniformly from the best trajectories.
         :param best_fraction: The best trajectories are the fewest with the highest returns that together hold
@@ -296,7 +279,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         The trajectories with the highest returns, best first, and steps drawn from each with replacement.
 
         :param n_trajectories: Number of trajectories; they are repeated when the buffer holds fewer.
-        :param n_steps: Number of steps drawn from each of them, as by :meth:`sample`.
+        :param n_steps: Number of steps drawn uniformly from each of them.
         :param env: Normalises the observations; returns stay in env units.
         :raises RuntimeError: when the buffer is empty.
         """
@@ -358,8 +341,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self.rewards, self.dones, self.timeouts = zeros((), np.float32), zeros((), np.float32), zeros((), np.float32)
 
     def _make_room(self, n_rows: int) -> None:
-        """Allocate before the first row; forget the trajectories that the next rows overwrite, and the weights."""
-        self._weight_sums = None
+        """Allocate before the first row; forget the trajectories that the next rows overwrite."""
         if self.n_rows == 0:
             self._set_arrays(allocate=True)
             self._warn_if_too_large()
@@ -406,7 +388,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def _batch(self, records: Array, n_steps: int, env: VecNormalize | None) -> TrajectoryBatch:
         starts, lengths, columns = (records[field].copy() for field in ("start", "length", "column"))
-        steps = self._draw_steps(starts, lengths, n_steps)
+        steps = (np.random.rand(len(records), n_steps) * lengths[:, None]).astype(np.int64)
         rows = (starts[:, None] + steps) % self.buffer_size  # (batch_size, n_steps)
         indices = rows * self.n_envs + columns[:, None]
         actions = _take(self.actions, indices).astype(np.float32, copy=False)
@@ -418,17 +400,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             lengths=self.to_torch(lengths, copy=False),
             ages=self.to_torch(steps, copy=False),
         )
-
-    def _draw_steps(self, starts: Array, lengths: Array, n_steps: int) -> Array:
-        """Numbers of steps within trajectories, of shape ``(n_trajectories, n_steps)``."""
-        shares = np.random.rand(len(starts), n_steps)
-        if self._weight_sums is None:
-            steps: Array = (shares * lengths[:, None]).astype(np.int64)
-        else:
-            before, up_to = self._weight_sums[starts, None], self._weight_sums[starts + lengths, None]
-            rows = np.searchsorted(self._weight_sums, before + shares * (up_to - before), side="right") - 1
-            steps = (rows - starts[:, None]).clip(0, lengths[:, None] - 1)  # rounding may carry a share over an end
-        return steps
 
     def _first_observations(self, records: Array, env: VecNormalize | None) -> TensorObs:
         return self._tensor_obs(records["start"] % self.buffer_size * self.n_envs + records["column"], env)

@@ -75,8 +75,6 @@ def _as_vectors(trajectory: Trajectory) -> Array:
     arrays = []
     for name, array in sorted(observation_items(trajectory.observations), key=itemgetter(0)):
         if array.ndim > 3:
-            raise ValueError(
-                f"{name} of shape {array.shape} are images: only the returns of trajectories of vectors can be taken apart"
-            )
+            raise ValueError(f"{name} of shape {array.shape} are images: only trajectories of vectors can be completed")
         arrays.append(array.reshape(len(trajectory), -1))
     return np.concatenate(arrays, axis=1)

@@ -180,6 +180,13 @@ def test_a_model_learns_from_what_was_completed():
     np.testing.assert_allclose(model.offline_buffer.returns, expected)
 
 
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_that_a_data_set_is_being_completed_is_said(verbose, capsys):
+    model = GAC("MlpLatentPolicy", completion_horizon=HORIZON, verbose=verbose, device="cpu")
+    model.set_offline_data([path(0, 1, 20), path(5, 6, 20)])
+    assert capsys.readouterr().out.endswith(f"Completing 2 trajectories to {HORIZON} steps\n") == bool(verbose)
+
+
 def test_a_horizon_without_steps_is_refused():
     with pytest.raises(ValueError, match="horizon must be a positive number of steps, got 0"):
         complete_trajectories([path(0, 1, 20)], 0)
