@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,3 +23,19 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def file_to_save(path: str | Path, suffix: str) -> Path:
+    """
+    The file that SB3 writes when it is told to save under a path.
+
+    :param path: The path; it need not have a suffix.
+    :param suffix: Suffix of the file without the dot, where the path has none.
+    """
+    path = Path(path)
+    if not path.suffix:
+        path = path.with_name(f"{path.name}.{suffix}")
+    if path.is_dir():
+        warnings.warn(f"{path} is a folder: saving to {path}_2 instead", stacklevel=3)
+        path = path.with_name(f"{path.name}_2")
+    return path

@@ -21,7 +21,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_gac.actor import PlanActor
-from sb3_gac.atomic import replace_when_complete
+from sb3_gac.arguments import check_arguments
+from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
@@ -41,21 +42,6 @@ STATISTICS_SAMPLE = 2048
 STATISTICS_GROWTH = 0.2
 ELITES_INTERVAL = 500
 
-AT_LEAST = {
-    "batch_size": 1,
-    "buffer_size": 1,
-    "completion_horizon": 1,
-    "gradient_steps": -1,
-    "n_encode_steps": 1,
-    "n_score_steps": 1,
-    "posterior_steps": 0,
-    "kl_warmup": 0,
-    "return_weight": 0,
-    "finetune_lr_factor": 0,
-    "n_followed_plans": 0,
-}
-ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
-SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
 # Arguments of SAC and TQC that name nothing in GAC: target networks, an entropy bonus, bootstrapped returns, gSDE, quantiles
 WITHOUT_EFFECT = (
     "tau",
@@ -245,7 +231,7 @@ class GAC(OffPolicyAlgorithm):
         self.target_fall = target_fall
         self.target_headroom = target_headroom
         self.max_grad_norm = max_grad_norm
-        self._check_arguments()
+        check_arguments(self)
 
         self.offline_buffer: TrajectoryReplayBuffer | None = None
         self.target_return: TargetReturn | None = None
@@ -262,31 +248,12 @@ class GAC(OffPolicyAlgorithm):
         elif _init_setup_model:
             self._setup_model()
 
-    def _check_arguments(self) -> None:
-        """Refuse numbers that make no sense, before any work is lost."""
-
-        def check(name: str, is_right: bool, expected: str) -> None:
-            if not is_right:
-                raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
-
-        for name, least in AT_LEAST.items():
-            value = getattr(self, name)
-            check(name, value is None or value >= least, f"at least {least}")
-        for name in ABOVE_0:
-            check(name, getattr(self, name) > 0, "above 0")
-        for name in SHARES:
-            check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        check("best_fraction", 0 < self.best_fraction <= 1, "in (0, 1]")
-        is_learnt, is_number = self.kl_coef == "auto", not isinstance(self.kl_coef, str)
-        check("kl_coef", is_learnt or (is_number and float(self.kl_coef) > 0), "'auto' or a number above 0")
-        check("best_by", self.best_by in ("return", "advantage"), "'return' or 'advantage'")
-
     def _setup_model(self) -> None:
         if not (isinstance(self.policy_class, type) and issubclass(self.policy_class, LatentPlanPolicy)):
             raise ValueError(
                 f"policy must subclass LatentPlanPolicy, {self.policy_class} does not; is the model of another algorithm?"
             )
-        self._check_arguments()  # those given to ``load``, too
+        check_arguments(self)  # those given to ``load``, too
         if self.replay_buffer_class is None:
             self.replay_buffer_class = TrajectoryReplayBuffer
         check_supported(self.observation_space, self.action_space)
@@ -770,7 +737,7 @@ class GAC(OffPolicyAlgorithm):
         self._check_has_networks()
         if isinstance(path, io.BufferedIOBase):
             return super().save(path, exclude, include)
-        with replace_when_complete(_file_of(path, "zip")) as partial:
+        with replace_when_complete(file_to_save(path, "zip")) as partial:
             super().save(partial, exclude, include)
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
@@ -781,7 +748,7 @@ class GAC(OffPolicyAlgorithm):
         """
         if isinstance(path, io.BufferedIOBase):
             return super().save_replay_buffer(path)
-        with replace_when_complete(_file_of(path, "pkl")) as partial:
+        with replace_when_complete(file_to_save(path, "pkl")) as partial:
             super().save_replay_buffer(partial)
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
@@ -809,14 +776,3 @@ class GAC(OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
-
-
-def _file_of(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
-    """The file that SB3 writes when it is told to save under this path."""
-    path = pathlib.Path(path)
-    if not path.suffix:
-        path = path.with_name(f"{path.name}.{suffix}")
-    if path.is_dir():
-        warnings.warn(f"{path} is a folder: saving to {path}_2 instead", stacklevel=3)
-        path = path.with_name(f"{path.name}_2")
-    return path

@@ -22,6 +22,7 @@ CHAINS = (
     "gac -> asking",
     "extra -> plots",
     "atomic -> gac",
+    "arguments -> gac",
     "atomic -> plots",
     "digest -> hub",
     "digest -> checkpoint",

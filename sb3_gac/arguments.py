@@ -1,0 +1,44 @@
+"""Which arguments of GAC make sense."""
+
+from typing import Any
+
+AT_LEAST = {
+    "batch_size": 1,
+    "buffer_size": 1,
+    "completion_horizon": 1,
+    "gradient_steps": -1,
+    "n_encode_steps": 1,
+    "n_score_steps": 1,
+    "posterior_steps": 0,
+    "kl_warmup": 0,
+    "return_weight": 0,
+    "finetune_lr_factor": 0,
+    "n_followed_plans": 0,
+}
+ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
+SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
+
+
+def check_arguments(model: Any) -> None:
+    """
+    Refuse numbers that make no sense, before any work is lost.
+
+    :param model: A model, or what else has all arguments of GAC as attributes.
+    :raises ValueError: naming the argument, what it must be and what it is.
+    """
+
+    def check(name: str, is_right: bool, expected: str) -> None:
+        if not is_right:
+            raise ValueError(f"{name} must be {expected}, got {getattr(model, name)!r}")
+
+    for name, least in AT_LEAST.items():
+        value = getattr(model, name)
+        check(name, value is None or value >= least, f"at least {least}")
+    for name in ABOVE_0:
+        check(name, getattr(model, name) > 0, "above 0")
+    for name in SHARES:
+        check(name, 0 <= getattr(model, name) <= 1, "in [0, 1]")
+    check("best_fraction", 0 < model.best_fraction <= 1, "in (0, 1]")
+    is_learnt, is_number = model.kl_coef == "auto", not isinstance(model.kl_coef, str)
+    check("kl_coef", is_learnt or (is_number and float(model.kl_coef) > 0), "'auto' or a number above 0")
+    check("best_by", model.best_by in ("return", "advantage"), "'return' or 'advantage'")
