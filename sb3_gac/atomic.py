@@ -27,7 +27,7 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
 
 def file_to_save(path: str | Path, suffix: str) -> Path:
     """
-    The file that SB3 writes when it is told to save under a path.
+    The file that SB3 writes when it is told to save under a path: where that is a folder, one beside it, with a warning.
 
     :param path: The path; it need not have a suffix.
     :param suffix: Suffix of the file without the dot, where the path has none.
