@@ -38,7 +38,8 @@ MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 # Default steps of a trajectory to encode, and to score. With those for images, 64 trajectories send as many pictures
 # through the features extractor as a gradient step of SAC does with its 256 transitions.
 N_STEPS, N_IMAGE_STEPS = 32, 8
-STATISTICS_SAMPLE = 2048
+# Trajectories that statistics are taken of; each stands for ten whose first picture is looked at, when the best are sought
+STATISTICS_SAMPLE, IMAGE_STATISTICS_SAMPLE = 2048, 256
 STATISTICS_GROWTH = 0.2
 ELITES_INTERVAL = 500
 
@@ -238,7 +239,7 @@ class GAC(OffPolicyAlgorithm):
         self._log_kl_coef = 0.0
         self._n_offline_updates = 0
         self._is_offline = False
-        self._known_rows: list[int] = []  # ever written to the buffers, when the statistics were last taken
+        self._known_steps: list[int] = []  # ever written to the buffers, when the statistics were last taken
         self._last_plans: PlanState | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
@@ -431,10 +432,13 @@ class GAC(OffPolicyAlgorithm):
         buffers = self._buffers()
         if not buffers:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
-        if len(buffers) <= len(self._known_rows) and not any(map(self._has_grown, buffers, self._known_rows)):
+        if len(buffers) <= len(self._known_steps) and not any(map(self._has_grown, buffers, self._known_steps)):
             return
-        has_statistics, self._known_rows = bool(self._known_rows), [buffer.n_rows for buffer in buffers]
-        batch = self._sample_batch(STATISTICS_SAMPLE, 1 if self.actor.sees_images else self.n_score_steps)
+        has_statistics, self._known_steps = bool(self._known_steps), [buffer.n_rows * buffer.n_envs for buffer in buffers]
+        if self.actor.sees_images:
+            batch = self._sample_batch(IMAGE_STATISTICS_SAMPLE, 1)
+        else:
+            batch = self._sample_batch(STATISTICS_SAMPLE, self.n_score_steps)
         if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
             self.actor.set_statistics(batch)
         assert self.target_return is not None
@@ -442,12 +446,13 @@ class GAC(OffPolicyAlgorithm):
         self._tell_target()
 
     @staticmethod
-    def _has_grown(buffer: TrajectoryReplayBuffer, known_rows: int) -> bool:
-        """Whether a buffer holds much that is new since so many rows had been written."""
-        n_held = min(known_rows, buffer.buffer_size)
-        if buffer.n_rows < known_rows:  # a model that was loaded without its data keeps its statistics until there is as much
-            return buffer.n_rows >= n_held
-        return buffer.n_rows - known_rows >= STATISTICS_GROWTH * n_held
+    def _has_grown(buffer: TrajectoryReplayBuffer, known_steps: int) -> bool:
+        """Whether a buffer holds much that is new since so many steps had been written."""
+        n_steps = buffer.n_rows * buffer.n_envs  # loading may change the number of envs
+        n_held = min(known_steps, buffer.buffer_size * buffer.n_envs)
+        if n_steps < known_steps:  # a model that was loaded without its data keeps its statistics until there is as much
+            return n_steps >= n_held
+        return n_steps - known_steps >= STATISTICS_GROWTH * n_held
 
     def _tell_target(self) -> None:
         """The policy explores with the target, also when it is used alone."""
@@ -497,7 +502,7 @@ class GAC(OffPolicyAlgorithm):
         """
         if data is not None:
             self.set_offline_data(data, return_only)
-            self._known_rows = []  # statistics are taken of what is learnt from
+            self._known_steps = []  # statistics are taken of what is learnt from
         elif self.offline_buffer is None:
             raise ValueError("this model has no data set to go on with: give it one")
         env = self.env
@@ -510,6 +515,7 @@ class GAC(OffPolicyAlgorithm):
                 callback = CallbackList([callback, OfflineProgressBarCallback()])
                 callback.init_callback(self)
             callback.on_training_start(locals(), globals())
+            of_no_rollout = {"dones": np.zeros(self.n_envs, dtype=bool), "infos": [{} for _ in range(self.n_envs)]}
             while self.num_timesteps < total_timesteps:
                 self.train(gradient_steps=1, batch_size=self.batch_size)
                 self._n_offline_updates += 1
@@ -517,7 +523,7 @@ class GAC(OffPolicyAlgorithm):
                 self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
                 if self.num_timesteps == total_timesteps:
                     self._take_elites()
-                callback.update_locals(locals())
+                callback.update_locals(locals() | of_no_rollout)
                 if not callback.on_step():
                     self._take_elites()
                     break
@@ -562,7 +568,7 @@ class GAC(OffPolicyAlgorithm):
             buffer.add_trajectory(trajectory)
         self.offline_buffer = buffer
         if self._n_offline_updates == 0:
-            self._known_rows = []
+            self._known_steps = []
         self._fit_normalization()
 
     def _fit_normalization(self) -> None:
@@ -576,7 +582,9 @@ class GAC(OffPolicyAlgorithm):
         for key, running in statistics.items():
             if running.count < 1:
                 running.update(parts[key].reshape(-1, *running.mean.shape))
-                self._known_rows = []
+                self._known_steps = []
+        if not self._known_steps and self._n_offline_updates > 0:
+            self._take_statistics()  # the model acts before it learns again
 
     # ---------------------------------------------------------------- online
 

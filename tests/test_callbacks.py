@@ -168,6 +168,11 @@ def test_max_episodes(small_gac, diary_env):
     assert small_gac(diary_env()).learn(100, StopTrainingOnMaxEpisodes(max_episodes=3)).num_timesteps == 15
 
 
+def test_max_episodes_ends_nothing_where_no_episode_does(small_gac, make_dataset):
+    model = small_gac().learn_offline(make_dataset(), 4, StopTrainingOnMaxEpisodes(max_episodes=1))
+    assert model.num_timesteps == 4
+
+
 def test_episodes_before_and_after_a_stop_are_told_apart(small_gac, diary_env):
     # SB3 does not store the step at which it stops, here the last of the third episode
     model = small_gac(diary_env()).learn(100, StopTrainingOnMaxEpisodes(max_episodes=3))

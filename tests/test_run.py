@@ -172,6 +172,26 @@ def test_statistics_follow_a_full_buffer(small_gac):
     assert returns.min() < target.low <= target.value <= target.high < returns.max() + returns.std()
 
 
+def test_statistics_follow_in_another_number_of_envs(small_gac, diary_env, tmp_path):
+    model = small_gac(diary_env()).learn(200)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    loaded = GAC.load(tmp_path / "model", env=DummyVecEnv([diary_env] * 5))
+    loaded.load_replay_buffer(tmp_path / "buffer")
+    known_steps = loaded._known_steps
+    loaded.learn(100, reset_num_timesteps=False)
+    assert loaded._known_steps > known_steps
+
+
+def test_statistics_of_images_look_at_few(small_gac, diary_env):
+    space = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+    model = small_gac(diary_env(space), policy="CnnLatentPolicy", buffer_size=100).learn(50)
+    with mock.patch.object(model.actor, "extract_features", wraps=model.actor.extract_features) as extract:
+        model._known_steps = []
+        model._take_statistics()
+    assert max(len(call.args[0]) for call in extract.call_args_list) <= 1280
+
+
 def test_warm_up_acts_at_random(small_gac, diary_env):
     model = small_gac(diary_env(), learning_starts=12)
     with mock.patch.object(model.policy, "predict", wraps=model.policy.predict) as predict:

@@ -1,5 +1,6 @@
 """Trajectories from an env and a policy, and from what an SB3 algorithm left in its replay buffer."""
 
+from itertools import compress
 from typing import Any
 
 import gymnasium as gym
@@ -83,9 +84,9 @@ def buffer_trajectories(replay_buffer: ReplayBuffer) -> list[Trajectory]:
     Trajectories that an SB3 replay buffer holds, in env units.
 
     Of a :class:`~sb3_gac.data.buffer.TrajectoryReplayBuffer` they are the closed ones. Of any other they end with
-    ``dones`` and, where the buffer stores next observations, where these do not continue with the next row (the env
-    was reset). The last one of each env counts as truncated if it was not finished. When the buffer is full, the
-    oldest one of each env has lost its start and is left out.
+    ``dones``. Those that did not end are left out, for what they would have returned is unknown: the last one of each env
+    and, where the buffer stores next observations, those that do not continue with the next row (the env was reset).
+    When the buffer is full, the oldest one of each env has lost its start and is left out, too.
 
     :param replay_buffer: A ReplayBuffer or one of its subclasses, for Dict spaces too.
     :return: The trajectories, env by env, oldest first.
@@ -108,12 +109,16 @@ def buffer_trajectories(replay_buffer: ReplayBuffer) -> list[Trajectory]:
         done = take(replay_buffer.dones).astype(np.bool_)
         truncated = done & take(replay_buffer.timeouts).astype(np.bool_)
         terminated = done & ~truncated
+        is_cut = np.zeros(size, dtype=np.bool_)
         if next_observations is not None:
-            truncated |= discontinuities(observations, map_observations(take, next_observations)) & ~terminated
+            is_cut = discontinuities(observations, map_observations(take, next_observations)) & ~done
         actions = unscale_actions(replay_buffer.action_space, take(replay_buffer.actions))
         with error_context(f"env {column}"):
-            whole = split_trajectories(observations, actions, take(replay_buffer.rewards), terminated, truncated)
-        trajectories.extend(whole[1:] if replay_buffer.full else whole)
+            parts = split_trajectories(observations, actions, take(replay_buffer.rewards), terminated, truncated | is_cut)
+        is_whole = ~is_cut[done | is_cut]
+        if replay_buffer.full:
+            is_whole[:1] = False
+        trajectories.extend(compress(parts, is_whole))
     if not trajectories:
         raise ValueError("the replay buffer holds no whole trajectory")
     return trajectories

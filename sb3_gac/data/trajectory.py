@@ -113,7 +113,10 @@ def split_trajectories(
     observations: Observations, actions: Array, rewards: Array, terminated: Array, truncated: Array
 ) -> list[Trajectory]:
     """
-    Cut a flat recording after each step where an episode ended; an unfinished last one counts as truncated.
+    Cut a flat recording after each step where an episode ended.
+
+    An unfinished last one is left out: nobody knows what it would have returned, and where rewards are costs a few steps
+    would pass for the best trajectory of all.
 
     :param observations: Observations of all steps in order, of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
     :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
@@ -123,10 +126,7 @@ def split_trajectories(
     :return: The trajectories in order; they are views on the arrays.
     :raises ValueError: naming the trajectory, when one of them is not valid.
     """
-    n_steps = len(rewards)
     ends = np.flatnonzero(terminated | truncated) + 1
-    if n_steps and (len(ends) == 0 or ends[-1] != n_steps):
-        ends = np.append(ends, n_steps)
     trajectories = []
     starts = np.append(0, ends)[: len(ends)]
     for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -138,7 +138,7 @@ def split_trajectories(
                     actions=actions[steps],
                     rewards=rewards[steps],
                     terminated=bool(terminated[end - 1]),
-                    truncated=bool(truncated[end - 1]) or not terminated[end - 1],
+                    truncated=bool(truncated[end - 1]),
                 )
             )
     return trajectories

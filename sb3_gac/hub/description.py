@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import warnings
 import weakref
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +37,7 @@ PROGRESS = (
     "_n_updates",
     "_n_offline_updates",
     "_log_kl_coef",
-    "_known_rows",
+    "_known_steps",
 )
 _KEYS = {
     "format",
@@ -57,7 +58,22 @@ _KEYS = {
 
 
 # Of models that were loaded without an environment that could take them
-loaded_normalizations: "weakref.WeakKeyDictionary[GAC, dict[str, Any]]" = weakref.WeakKeyDictionary()
+_loaded_normalizations: "weakref.WeakKeyDictionary[GAC, dict[str, Any]]" = weakref.WeakKeyDictionary()
+
+
+def keep_normalization(model: GAC, normalization: dict[str, Any]) -> None:
+    """
+    Remember for the next time it is saved what a model was loaded with and has no environment for, and warn of it.
+
+    :param model: The model.
+    :param normalization: What :func:`~sb3_gac.hub.normalization.normalizer_to_plain` returned.
+    """
+    _loaded_normalizations[model] = normalization
+    warnings.warn(
+        "the model saw observations normalised by VecNormalize: load it with env=..., and give predict() the "
+        "observations of model.get_env()",
+        stacklevel=3,
+    )
 
 
 def is_safe(folder: Path) -> bool:
@@ -88,8 +104,13 @@ def describe(model: GAC, env: GymEnv | None = None) -> dict[str, Any]:
         arguments[name] = to_plain(value, name)
     normalizer = find_normalizer(model, env)
     normalization = None if normalizer is None else normalizer_to_plain(normalizer)
-    if model.env is None and normalization is None:
-        normalization = loaded_normalizations.get(model)
+    if normalization is None:
+        normalization = _loaded_normalizations.get(model)
+        if normalization is not None and model.env is not None:
+            raise ValueError(
+                "the model was loaded with statistics of a VecNormalize that its environment lacks, they would be lost: "
+                "load it with env=..."
+            )
     groups = [
         {k: v for k, v in group.items() if k != "params"} for group in model.policy.optimizer.state_dict()["param_groups"]
     ]

@@ -16,11 +16,12 @@ from sb3_gac.extra import require
 from sb3_gac.gac import GAC
 from sb3_gac.hub.card import CARD_FILE, CURVE_FILE, VIDEO_FILE, CardContent, dataset_name, make_card
 from sb3_gac.hub.curve import draw_curve, read_curve
-from sb3_gac.hub.description import MODEL_FILE, WEIGHTS_FILE, describe, find_normalizer, is_safe
-from sb3_gac.hub.normalization import vectorize
+from sb3_gac.hub.description import MODEL_FILE, WEIGHTS_FILE, describe, find_normalizer, is_safe, keep_normalization
+from sb3_gac.hub.normalization import normalizer_to_plain, vectorize
 from sb3_gac.hub.replay import check_references, evaluate, find_spec, record_replay
 from sb3_gac.hub.safe import load_safe, write_safe
 from sb3_gac.hub.transfer import HubError, explain, is_transient, with_retries
+from sb3_gac.offline_env import OfflineVecEnv
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -249,10 +250,15 @@ def _load_zip(repo_id: str, folder: Path, env: GymEnv | None, device: th.device 
     if len(archives) != 1:
         names = ", ".join(path.name for path in archives) or "none"
         raise HubError(f"{repo_id} should hold one archive of Stable-Baselines3 to load; give filename=... ({names} found)")
-    if env is not None and (folder / NORMALIZER_FILE).is_file():
-        env = VecNormalize.load(str(folder / NORMALIZER_FILE), vectorize(env))
+    normalizer_file = folder / NORMALIZER_FILE
+    if env is not None and normalizer_file.is_file():
+        env = VecNormalize.load(str(normalizer_file), vectorize(env))
         env.training = env.norm_reward = False
-    return GAC.load(archives[0], env=env, device=device, **kwargs)
+    model = GAC.load(archives[0], env=env, device=device, **kwargs)
+    if env is None and normalizer_file.is_file():
+        normalizer = VecNormalize.load(str(normalizer_file), OfflineVecEnv(model.observation_space, model.action_space))
+        keep_normalization(model, normalizer_to_plain(normalizer))
+    return model
 
 
 def _env_name(env: GymEnv | str) -> str:

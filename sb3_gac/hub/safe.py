@@ -7,7 +7,6 @@ A replay buffer, the data set and the environment are not part of a model.
 import json
 import os
 import shutil
-import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from sb3_gac.hub.description import (
     argument_names,
     describe,
     is_safe,
-    loaded_normalizations,
+    keep_normalization,
     read_description,
 )
 from sb3_gac.hub.normalization import normalize_env
@@ -110,12 +109,7 @@ def load_safe(
     if env is not None:
         model.set_env(env)
     elif description["normalization"] is not None:
-        loaded_normalizations[model] = description["normalization"]
-        warnings.warn(
-            "the model saw observations normalised by VecNormalize: load it with env=..., and give predict() the "
-            "observations of model.get_env()",
-            stacklevel=2,
-        )
+        keep_normalization(model, description["normalization"])
     return model
 
 
@@ -184,7 +178,6 @@ def _build(
     if env is not None:
         env = _fit_env(model, env, description["normalization"])
         model.n_envs = env.num_envs
-    model._setup_model()
     for name in PROGRESS:
         value = from_plain(description["progress"][name], name)
         if not isinstance(value, type(getattr(model, name)) | int):
@@ -194,6 +187,7 @@ def _build(
     if target.keys() != {field.name for field in fields(TargetReturn)}:
         raise ValueError(f"target_return has the fields {', '.join(target)}")
     model.target_return = TargetReturn(**target)
+    model._setup_model()  # arguments that were given anew win over what was saved
     return model, env
 
 

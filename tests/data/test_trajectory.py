@@ -87,10 +87,10 @@ def test_split():
     steps = np.arange(7.0)
     terminated, truncated = (np.isin(steps, ends) for ends in ([1], [4]))
     trajectories = split_trajectories({"step": steps}, steps, steps, terminated, truncated)
-    assert [trajectory.rewards.tolist() for trajectory in trajectories] == [[0, 1], [2, 3, 4], [5, 6]]
-    assert [trajectory.observations["step"].tolist() for trajectory in trajectories] == [[0, 1], [2, 3, 4], [5, 6]]
-    assert [trajectory.terminated for trajectory in trajectories] == [True, False, False]
-    assert [trajectory.truncated for trajectory in trajectories] == [False, True, True]
+    assert [trajectory.rewards.tolist() for trajectory in trajectories] == [[0, 1], [2, 3, 4]]  # the rest did not end
+    assert [trajectory.observations["step"].tolist() for trajectory in trajectories] == [[0, 1], [2, 3, 4]]
+    assert [trajectory.terminated for trajectory in trajectories] == [True, False]
+    assert [trajectory.truncated for trajectory in trajectories] == [False, True]
     assert split_trajectories(steps[:0], steps[:0], steps[:0], terminated[:0], truncated[:0]) == []
     with pytest.raises(ValueError, match="trajectory 1: rewards at step 2 are not finite"):
         split_trajectories(steps, steps, with_value(steps, 4, np.nan), terminated, truncated)

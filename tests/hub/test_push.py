@@ -15,7 +15,7 @@ import yaml
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from sb3_gac import GAC, load_from_hub, push_to_hub
+from sb3_gac import GAC, load_from_hub, load_safe, push_to_hub, save_safe
 from sb3_gac.hub import HubError
 from tests.hub.local_hub import TOKEN, LocalHub
 
@@ -233,7 +233,7 @@ def test_private_means_private(hub, pendulum, env):
     assert hub.repos[REPO].commits == commits
 
 
-def test_normalised_observations(hub, env):
+def test_normalised_observations(hub, env, tmp_path):
     def make():
         return DummyVecEnv([lambda: gym.make("Pendulum-v1", max_episode_steps=30)])
 
@@ -251,6 +251,11 @@ def test_normalised_observations(hub, env):
         np.testing.assert_array_equal(frozen.normalize_obs(observations), normalized.normalize_obs(observations))
         assert not frozen.training and not frozen.norm_reward
     assert "vec_normalize.pkl" in hub.repos[REPO].files()
+    # An archive without an environment keeps them for the one it gets
+    with pytest.warns(UserWarning, match="normalised by VecNormalize"):
+        loaded = pull(hub, trust_pickle=True)
+    frozen = load_safe(save_safe(loaded, tmp_path / "model"), env).get_vec_normalize_env()
+    np.testing.assert_array_equal(frozen.normalize_obs(observations), normalized.normalize_obs(observations))
     # The model goes on learning where it was
     assert model.learn(30, reset_num_timesteps=False).num_timesteps == 90
 

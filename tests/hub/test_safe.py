@@ -142,6 +142,11 @@ def test_arguments_that_are_no_numbers(small_gac, diary_env, tmp_path):
 
 def test_arguments_can_be_replaced(saved, diary_env):
     assert load_safe(saved, diary_env(), batch_size=7, verbose=1).batch_size == 7
+    loaded = load_safe(saved, diary_env(), kl_coef=2.0, target_quantile=0.3, target_rise=0.7)
+    assert loaded._current_kl_coef() == pytest.approx(2.0)
+    assert (loaded.target_return.quantile, loaded.target_return.rise) == (0.3, 0.7)
+    kept = load_safe(saved, diary_env())
+    assert (loaded.target_return.value, loaded._n_updates) == (kept.target_return.value, kept._n_updates)
 
 
 def test_a_model_without_an_environment(small_gac, make_dataset, tmp_path):
@@ -190,6 +195,16 @@ class TestNormalization:
         again = load_safe(save_safe(loaded, tmp_path / "again"), diary_env())
         statistics = [m.get_vec_normalize_env().obs_rms for m in (again, normalized)]
         np.testing.assert_array_equal(statistics[0].mean, statistics[1].mean)
+
+    def test_an_environment_without_them_is_no_reason_to_lose_them(self, normalized, diary_env, tmp_path):
+        path = save_safe(normalized, tmp_path / "model")
+        with pytest.warns(UserWarning, match="normalised by VecNormalize"):
+            loaded = load_safe(path)
+        loaded.set_env(diary_env())
+        before = (path / "gac.json").read_bytes()
+        with pytest.raises(ValueError, match="that its environment lacks"):
+            save_safe(loaded, path)
+        assert (path / "gac.json").read_bytes() == before
 
     def test_of_an_environment_given(self, model, diary_env, tmp_path):
         env = VecNormalize(vec(diary_env))
