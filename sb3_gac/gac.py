@@ -70,7 +70,8 @@ class GAC(OffPolicyAlgorithm):
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
     :param buffer_size: Transitions that the replay buffer holds.
-    :param learning_starts: Environment steps of random actions before learning; none for a model that has learnt offline.
+    :param learning_starts: Environment steps before the first gradient step online; their actions are random, but those of a
+        model that has learnt offline.
     :param batch_size: Trajectories per gradient step.
     :param gamma: Taken for the sake of scripts shared with SAC; it has no effect, returns are undiscounted.
     :param train_freq: Environment steps, or ``(n, "episode")``, between two calls of ``train``.
@@ -98,7 +99,8 @@ class GAC(OffPolicyAlgorithm):
         expects from where it starts. With the return, the best are the luckiest where much depends on the start.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
-    :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too.
+    :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that
+        holds fewer trajectories than a batch has places for.
     :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
         less forgets less of what the data taught.
     :param n_followed_plans: Latest rollouts, at most 1024, whose returns are learnt as those of the plans they followed, too;

@@ -8,7 +8,7 @@ import numpy as np
 @dataclass
 class TargetReturn:
     """
-    Return that exploration asks for: a quantile of the known returns, moved by what rollouts reach.
+    Return that exploration asks for: a quantile of the returns that are learnt from, moved by what rollouts reach.
 
     A rollout that reaches the target raises it by ``rise`` standard deviations of the known returns; one that misses it
     lowers it by ``fall``. It never falls below the quantile it started from, which itself rises with the data, nor
@@ -40,7 +40,7 @@ class TargetReturn:
         """
         Take the bounds from the known returns, and start at the lower one.
 
-        :param returns: Known returns in env units, of shape ``(n_trajectories,)``.
+        :param returns: Sample of the returns that are learnt from, in env units, of shape ``(n_trajectories,)``.
         """
         self.unit = float(returns.std())
         self.low = float(np.quantile(returns, self.quantile))
