@@ -14,8 +14,7 @@ from pathlib import Path
 
 import gymnasium as gym
 
-from sb3_gac.gac import GAC
-from sb3_gac.hub.push import load_from_hub, push_to_hub
+from sb3_gac.hub.push import load_archive, load_from_hub, push_to_hub
 from sb3_gac.hub.safe import load_safe, save_safe
 from sb3_gac.hub.transfer import HubError
 
@@ -50,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     pushing = commands.add_parser("push", parents=[common], help="evaluate a saved model and share it")
     pushing.add_argument("model", type=Path, help="folder of save_safe, or archive of SB3 (with --trust-pickle)")
     pushing.add_argument("repo_id", help="user/name")
+    pushing.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize.save that belong to an archive of SB3")
     pushing.add_argument("--env", required=True, help="id of the environment to evaluate in")
     pushing.add_argument("--dataset", help="Minari id or path of the data set learnt from")
     pushing.add_argument("--private", action="store_true", default=None, help="make a new repository private")
@@ -74,6 +74,10 @@ def push(options: argparse.Namespace) -> None:
     :param options: What the parser returned.
     """
     env = gym.make(options.env)
+    if options.model.is_dir() and options.vec_normalize is not None:
+        raise ValueError(f"--vec-normalize is for an archive of SB3: the folder {options.model} has its statistics")
+    if options.vec_normalize is not None and not options.vec_normalize.is_file():
+        raise FileNotFoundError(f"--vec-normalize: no such file: {options.vec_normalize}")
     if options.model.is_dir():
         model = load_safe(options.model, env)
     elif not zipfile.is_zipfile(options.model):
@@ -81,7 +85,7 @@ def push(options: argparse.Namespace) -> None:
     elif not options.trust_pickle:
         raise ValueError(f"{options.model} is an archive of SB3, a pickle: it is loaded with --trust-pickle only")
     else:
-        model = GAC.load(options.model, env)
+        model = load_archive(options.model, options.vec_normalize, env)
     address = push_to_hub(
         model,
         options.repo_id,

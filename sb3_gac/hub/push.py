@@ -250,14 +250,31 @@ def _load_zip(repo_id: str, folder: Path, env: GymEnv | None, device: th.device 
     if len(archives) != 1:
         names = ", ".join(path.name for path in archives) or "none"
         raise HubError(f"{repo_id} should hold one archive of Stable-Baselines3 to load; give filename=... ({names} found)")
-    normalizer_file = folder / NORMALIZER_FILE
-    if env is not None and normalizer_file.is_file():
-        env = VecNormalize.load(str(normalizer_file), vectorize(env))
+    normalizer = folder / NORMALIZER_FILE
+    return load_archive(archives[0], normalizer if normalizer.is_file() else None, env, device, **kwargs)
+
+
+def load_archive(
+    archive: Path, normalizer: Path | None, env: GymEnv | None, device: th.device | str = "auto", **kwargs: Any
+) -> GAC:
+    """
+    A model of ``GAC.save``, and the statistics of ``VecNormalize.save``. Both are pickles, which can run any code.
+
+    :param archive: The archive.
+    :param normalizer: File of the statistics, if the model was trained with any.
+    :param env: Environment to act in, which these statistics normalise; ``None`` to keep them for later.
+    :param device: PyTorch device.
+    :param kwargs: Constructor arguments that replace those saved.
+    """
+    if normalizer is None:
+        return GAC.load(archive, env=env, device=device, **kwargs)
+    if env is not None:
+        env = VecNormalize.load(str(normalizer), vectorize(env))
         env.training = env.norm_reward = False
-    model = GAC.load(archives[0], env=env, device=device, **kwargs)
-    if env is None and normalizer_file.is_file():
-        normalizer = VecNormalize.load(str(normalizer_file), OfflineVecEnv(model.observation_space, model.action_space))
-        keep_normalization(model, normalizer_to_plain(normalizer))
+        return GAC.load(archive, env=env, device=device, **kwargs)
+    model = GAC.load(archive, device=device, **kwargs)
+    spaces = OfflineVecEnv(model.observation_space, model.action_space)
+    keep_normalization(model, normalizer_to_plain(VecNormalize.load(str(normalizer), spaces)))
     return model
 
 

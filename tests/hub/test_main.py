@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac import load_safe, save_safe
 from tests.hub.local_hub import TOKEN
@@ -56,6 +59,22 @@ def test_an_archive_takes_trust(hub, small_gac, tmp_path):
     assert done.returncode == 1
     assert "error: model.zip is an archive of SB3, a pickle: it is loaded with --trust-pickle only" in done.stderr
     assert hub.requests == []
+
+
+def test_statistics_beside_an_archive(hub, small_gac, tmp_path):
+    normalized = VecNormalize(make_vec_env("Pendulum-v1"))
+    small_gac(normalized).learn(30).save(tmp_path / "model.zip")
+    normalized.save(str(tmp_path / "statistics.pkl"))
+    push = ("-m", "sb3_gac.hub", "push", "model.zip", "tester/gac", "--env", "Pendulum-v1", "--episodes", "1", "--no-video")
+    missing = run(hub, tmp_path, *push, "--trust-pickle", "--vec-normalize", "other.pkl")
+    assert "error: --vec-normalize: no such file: other.pkl" in missing.stderr
+    assert hub.requests == []
+    pushed = run(hub, tmp_path, *push, "--trust-pickle", "--vec-normalize", "statistics.pkl")
+    assert pushed.returncode == 0, pushed.stderr
+    pulled = run(hub, tmp_path, "-m", "sb3_gac.hub", "pull", "tester/gac", "--output", "pulled")
+    assert pulled.returncode == 0, pulled.stderr
+    loaded = load_safe(tmp_path / "pulled", make_vec_env("Pendulum-v1"))
+    np.testing.assert_array_equal(loaded.get_vec_normalize_env().obs_rms.mean, normalized.obs_rms.mean)
 
 
 @pytest.mark.parametrize("with_hub", [True, False])
