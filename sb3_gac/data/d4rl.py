@@ -24,7 +24,7 @@ def load_d4rl(path: str | Path, return_only: bool = False) -> list[Trajectory]:
 
     :param path: The ``.hdf5`` file.
     :param return_only: Keep nothing of the rewards but each trajectory's return, at its last step.
-    :return: The trajectories in the order of the file.
+    :return: The trajectories in the order of the file; an unfinished last one is left out.
     :raises FileNotFoundError: when there is no such file.
     :raises ImportError: when h5py is missing.
     :raises ValueError: naming file, trajectory and step, when the file is corrupt or empty, a field is missing or

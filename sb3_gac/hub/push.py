@@ -265,6 +265,7 @@ def load_archive(
     :param env: Environment to act in, which these statistics normalise; ``None`` to keep them for later.
     :param device: PyTorch device.
     :param kwargs: Constructor arguments that replace those saved.
+    :raises ValueError: when the model does not fit the environment.
     """
     if normalizer is None:
         return GAC.load(archive, env=env, device=device, **kwargs)
@@ -273,8 +274,8 @@ def load_archive(
         env.training = env.norm_reward = False
         return GAC.load(archive, env=env, device=device, **kwargs)
     model = GAC.load(archive, device=device, **kwargs)
-    spaces = OfflineVecEnv(model.observation_space, model.action_space)
-    keep_normalization(model, normalizer_to_plain(VecNormalize.load(str(normalizer), spaces)))
+    stand_in = OfflineVecEnv(model.observation_space, model.action_space)  # the statistics are loaded into some environment
+    keep_normalization(model, normalizer_to_plain(VecNormalize.load(str(normalizer), stand_in)))
     return model
 
 
