@@ -13,6 +13,7 @@ AT_LEAST = {
     "kl_warmup": 0,
     "return_weight": 0,
     "finetune_lr_factor": 0,
+    "step_weighting": 0,
     "n_followed_plans": 0,
 }
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
@@ -42,3 +43,5 @@ def check_arguments(model: Any) -> None:
     is_learnt, is_number = model.kl_coef == "auto", not isinstance(model.kl_coef, str)
     check("kl_coef", is_learnt or (is_number and float(model.kl_coef) > 0), "'auto' or a number above 0")
     check("best_by", model.best_by in ("return", "advantage"), "'return' or 'advantage'")
+    whole = model.step_weighting == 0 or model.completion_horizon is None
+    check("step_weighting", whole, "0 with a completion_horizon, whose returns are not those of the steps that are shown")

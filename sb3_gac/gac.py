@@ -24,8 +24,10 @@ from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
 from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
+from sb3_gac.data.credit import step_advantages
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
+from sb3_gac.data.trajectory import Array, Trajectory
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
@@ -42,6 +44,7 @@ N_STEPS, N_IMAGE_STEPS = 32, 8
 STATISTICS_SAMPLE, IMAGE_STATISTICS_SAMPLE = 2048, 256
 STATISTICS_GROWTH = 0.2
 ELITES_INTERVAL = 500
+MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -10.0, 3.0  # of a step: no outlier is all that is learnt
 
 # Arguments of SAC and TQC that name nothing in GAC: target networks, an entropy bonus, bootstrapped returns, gSDE, quantiles
 WITHOUT_EFFECT = (
@@ -97,6 +100,9 @@ class GAC(OffPolicyAlgorithm):
     :param best_fraction: The best trajectories are those with the highest returns that hold this share of all transitions.
     :param best_by: What makes a trajectory one of the best: its ``"return"``, or its ``"advantage"`` over what the model
         expects from where it starts. With the return, the best are the luckiest where much depends on the start.
+    :param step_weighting: How much more those steps of a data set count that did better than the data does on average from
+        where they were: their likelihood is weighted by the exponential of so many times their advantage in standard
+        deviations, see :func:`~sb3_gac.data.credit.step_advantages` (arXiv 1910.00177). 0 counts all steps alike.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that
@@ -165,6 +171,7 @@ class GAC(OffPolicyAlgorithm):
         offline_best_ratio: float = 0.5,
         best_fraction: float = 0.1,
         best_by: Literal["return", "advantage"] = "advantage",
+        step_weighting: float = 0.0,
         completion_horizon: int | None = None,
         offline_ratio: float = 0.5,
         finetune_lr_factor: float = 1.0,
@@ -225,6 +232,7 @@ class GAC(OffPolicyAlgorithm):
         self.offline_best_ratio = offline_best_ratio
         self.best_fraction = best_fraction
         self.best_by = best_by
+        self.step_weighting = step_weighting
         self.completion_horizon = completion_horizon
         self.offline_ratio = offline_ratio
         self.finetune_lr_factor = finetune_lr_factor
@@ -357,7 +365,15 @@ class GAC(OffPolicyAlgorithm):
         first_features = self.actor.extract_features(batch.first_observations, at_start=True)
         encoded, scored = slice(None, self.n_encode_steps), slice(self.n_encode_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
-        return elbo(self.actor.model, posterior, features[:, scored], batch.actions[:, scored], first_features, batch.returns)
+        return elbo(
+            self.actor.model,
+            posterior,
+            features[:, scored],
+            batch.actions[:, scored],
+            first_features,
+            batch.returns,
+            batch.weights[:, scored],
+        )
 
     @th.no_grad()
     def infer_plans(self, batch: TrajectoryBatch) -> th.Tensor:
@@ -557,8 +573,7 @@ class GAC(OffPolicyAlgorithm):
             dataset = load_dataset(dataset, self.observation_space, self.action_space)  # with the channels of images first
         trajectories = dataset.trajectories
         if self.completion_horizon is not None:
-            if self.verbose > 0:
-                print(f"Completing {len(trajectories)} trajectories to {self.completion_horizon} steps")
+            self._tell(f"Completing {len(trajectories)} trajectories to {self.completion_horizon} steps")
             trajectories = complete_trajectories(trajectories, self.completion_horizon)
         buffer = TrajectoryReplayBuffer(
             sum(len(trajectory) for trajectory in trajectories),
@@ -566,12 +581,25 @@ class GAC(OffPolicyAlgorithm):
             self.action_space,
             device=self.device,
         )
-        for trajectory in trajectories:
-            buffer.add_trajectory(trajectory)
+        for trajectory, weights in zip(trajectories, self._step_weights(trajectories), strict=True):
+            buffer.add_trajectory(trajectory, weights)
         self.offline_buffer = buffer
         if self._n_offline_updates == 0:
             self._known_steps = []
         self._fit_normalization()
+
+    def _step_weights(self, trajectories: list[Trajectory]) -> list[Array]:
+        """What the steps of each trajectory of a data set count beside others, each of shape ``(n_steps,)``."""
+        lengths = [len(trajectory) for trajectory in trajectories]
+        if self.step_weighting == 0:
+            return [np.ones(length) for length in lengths]
+        self._tell(f"Weighing the steps of {len(trajectories)} trajectories")
+        log_weights = self.step_weighting * step_advantages(trajectories)
+        return np.split(np.exp(log_weights.clip(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT)), np.cumsum(lengths)[:-1])
+
+    def _tell(self, message: str) -> None:
+        if self.verbose > 0:
+            print(message)
 
     def _fit_normalization(self) -> None:
         """A ``VecNormalize`` that has seen nothing yet takes its statistics of observations from the data set."""

@@ -24,6 +24,7 @@ class TrajectoryBatch(NamedTuple):
     :param returns: Undiscounted return of each whole trajectory in env units, of shape ``(batch_size,)``.
     :param lengths: Number of steps of each whole trajectory, of shape ``(batch_size,)``.
     :param ages: Number of steps taken before each sampled step, of shape ``(batch_size, n_steps)``.
+    :param weights: What the likelihood of each sampled action counts, one on average, of shape ``(batch_size, n_steps)``.
     """
 
     observations: TensorObs
@@ -32,6 +33,7 @@ class TrajectoryBatch(NamedTuple):
     returns: th.Tensor
     lengths: th.Tensor
     ages: th.Tensor
+    weights: th.Tensor
 
     def take(self, rows: th.Tensor) -> "TrajectoryBatch":
         """

@@ -64,6 +64,7 @@ def numbered_batch(first: int, is_dict: bool) -> TrajectoryBatch:
         numbers,
         numbers,
         steps.squeeze(-1),
+        steps.squeeze(-1).float(),
     )
 
 
@@ -75,5 +76,6 @@ def test_batches_join_and_rows_are_taken_together(is_dict):
     observations = taken.observations["vector"] if is_dict else taken.observations
     firsts = taken.first_observations["vector"] if is_dict else taken.first_observations
     assert observations.shape == (2, 3, 1)
-    for part in (observations[:, 0, 0], firsts[:, 0], taken.actions[:, 0, 0], taken.returns, taken.lengths, taken.ages[:, 0]):
+    steps = (observations[:, 0, 0], taken.actions[:, 0, 0], taken.ages[:, 0], taken.weights[:, 0])
+    for part in (*steps, firsts[:, 0], taken.returns, taken.lengths):
         assert part.tolist() == [3, 0]

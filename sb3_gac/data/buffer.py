@@ -121,7 +121,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self._make_room(1)
         reward, done = np.reshape(reward, self.n_envs), np.reshape(done, self.n_envs).astype(np.bool_)
         self._write(self.pos, slice(None), obs, action, reward)
-        self.dones[self.pos] = done
+        self.weights[self.pos], self.dones[self.pos] = 1.0, done
         if self.handle_timeout_termination:
             timeouts = [info.get("TimeLimit.truncated", False) for info in infos]
             self.timeouts[self.pos] = np.reshape(timeouts, self.n_envs)
@@ -139,11 +139,12 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self._cut(~done & (lengths == self.buffer_size))
         self._close(done)
 
-    def add_trajectory(self, trajectory: Trajectory) -> None:
+    def add_trajectory(self, trajectory: Trajectory, weights: Array | float = 1.0) -> None:
         """
         Store a whole trajectory; an open one before it is closed as truncated.
 
         :param trajectory: In env units; its actions are scaled.
+        :param weights: What its steps count beside others, of shape ``(n_steps,)`` or one for all, as those of rollouts do.
         :raises ValueError: when the buffer has several envs or is too small for it.
         """
         n_steps = len(trajectory)
@@ -156,6 +157,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         rows = (self.n_rows + np.arange(n_steps)) % self.buffer_size
         actions = scale_actions(self.action_space, trajectory.actions)
         self._write(rows, 0, trajectory.observations, actions, trajectory.rewards)
+        self.weights[rows, 0] = weights
         self.dones[rows] = self.timeouts[rows] = 0.0
         self.dones[rows[-1]] = 1.0
         self.timeouts[rows[-1]] = self.handle_timeout_termination and not trajectory.terminated
@@ -305,7 +307,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("observations", "actions", "rewards", "dones", "timeouts"):
+        for name in ("observations", "actions", "rewards", "weights", "dones", "timeouts"):
             state[name] = map_observations(lambda array: array[: self.size()], state[name])
         return state
 
@@ -320,8 +322,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self._set_arrays(allocate=False)
 
     def _arrays(self) -> dict[str, Array]:
-        others = {"actions": self.actions, "rewards": self.rewards, "dones": self.dones, "timeouts": self.timeouts}
-        return {**dict(observation_items(self.observations)), **others}
+        names = ("actions", "rewards", "weights", "dones", "timeouts")
+        return {**dict(observation_items(self.observations)), **{name: getattr(self, name) for name in names}}
 
     def _set_arrays(self, allocate: bool) -> None:
         """Arrays full of zeros; unless allocated they take no memory and cannot be written."""
@@ -338,7 +340,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self.observations = zeros(self.obs_shape, space.dtype)
         is_box = isinstance(self.action_space, spaces.Box)
         self.actions = zeros((self.action_dim,), np.float32 if is_box else self.action_space.dtype)
-        self.rewards, self.dones, self.timeouts = zeros((), np.float32), zeros((), np.float32), zeros((), np.float32)
+        self.rewards, self.weights = zeros((), np.float32), zeros((), np.float32)
+        self.dones, self.timeouts = zeros((), np.float32), zeros((), np.float32)
 
     def _make_room(self, n_rows: int) -> None:
         """Allocate before the first row; forget the trajectories that the next rows overwrite."""
@@ -392,6 +395,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         rows = (starts[:, None] + steps) % self.buffer_size  # (batch_size, n_steps)
         indices = rows * self.n_envs + columns[:, None]
         actions = _take(self.actions, indices).astype(np.float32, copy=False)
+        weights = _take(self.weights, indices)
         return TrajectoryBatch(
             observations=self._tensor_obs(indices, env),
             actions=self.to_torch(actions, copy=False),
@@ -399,6 +403,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
             lengths=self.to_torch(lengths, copy=False),
             ages=self.to_torch(steps, copy=False),
+            weights=self.to_torch(weights / weights.mean(), copy=False),  # they share the likelihood out, and do not scale it
         )
 
     def _first_observations(self, records: Array, env: VecNormalize | None) -> TensorObs:

@@ -75,6 +75,8 @@ def _as_vectors(trajectory: Trajectory) -> Array:
     arrays = []
     for name, array in sorted(observation_items(trajectory.observations), key=itemgetter(0)):
         if array.ndim > 3:
-            raise ValueError(f"{name} of shape {array.shape} are images: only trajectories of vectors can be completed")
+            raise ValueError(
+                f"{name} of shape {array.shape} are images: only returns of trajectories of vectors are taken apart"
+            )
         arrays.append(array.reshape(len(trajectory), -1))
     return np.concatenate(arrays, axis=1)

@@ -13,6 +13,7 @@ def elbo(
     actions: th.Tensor,
     first_features: th.Tensor,
     returns: th.Tensor,
+    weights: th.Tensor,
 ) -> ElboTerms:
     """
     Terms of the evidence lower bound on log p(τ, y), with one plan sampled per trajectory (arXiv 2512.21527).
@@ -23,10 +24,11 @@ def elbo(
     :param actions: Buffer actions of these steps, of shape ``(batch_size, n_steps, action_dim)``.
     :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
     :param returns: Returns in env units, of shape ``(batch_size,)``.
+    :param weights: What the likelihood of each action counts, of shape ``(batch_size, n_steps)``.
     """
     plans = posterior.at(th.randn_like(posterior.mean))
     return ElboTerms(
-        action_log_prob=model.action_log_prob(features, actions, plans).mean(dim=1),
+        action_log_prob=(weights * model.action_log_prob(features, actions, plans)).mean(dim=1),
         return_log_prob=model.return_log_prob(returns, plans, first_features),
         kl=posterior.kl_from(model.plan_prior(first_features)),
     )

@@ -1,0 +1,83 @@
+"""Which steps of trajectories did better than could be expected."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.torch_layers import create_mlp
+from torch import nn
+
+from sb3_gac.data.decomposition import decompose_returns, standardized_observations
+from sb3_gac.data.trajectory import Array, Trajectory
+from sb3_gac.random_state import fork_random_state
+
+DISCOUNT, TRACE_DECAY = 0.99, 0.95
+N_FITS = 2  # of the values: what comes after a truncated trajectory is known only from the first
+GRADIENT_STEPS = 3000
+BATCH_SIZE = 512  # steps
+LEARNING_RATE = 1e-3
+NET_ARCH = [128, 128]
+MIN_STD = 1e-8
+
+
+def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
+    """
+    How much better each step of a data set did than the data does on average from the same observation.
+
+    The rewards of single steps are never looked at: :func:`~sb3_gac.data.decomposition.decompose_returns` tells what they
+    must have been. Their generalised advantages (arXiv 1506.02438) have a discount of 0.99 and a trace decay of 0.95,
+    over values fitted to the discounted sums of what followed, which start from what the mean reward is worth.
+
+    :param trajectories: A data set whose observations are vectors, or dicts of vectors.
+    :return: The advantages of all steps, in order, in standard deviations, of shape ``(n_steps,)``; the same for the same
+        data.
+    :raises ValueError: when observations are images.
+    """
+    with fork_random_state(0):
+        rows = standardized_observations(trajectories)
+        rewards = decompose_returns(trajectories)
+        ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
+        is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
+        n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average
+        values = np.full(len(rows), rewards.mean() * n_more)  # zeros would make of every cut a loss
+        for _ in range(N_FITS):
+            after = np.where(is_terminal, 0.0, values[ends])
+            values = _fit_values(rows, _discounted_sums(rewards, ends, after, DISCOUNT))
+        following = np.append(values[1:], 0.0)
+        following[ends] = np.where(is_terminal, 0.0, values[ends])
+        surprises = rewards + DISCOUNT * following - values
+        advantages = _discounted_sums(surprises, ends, np.zeros(len(ends)), DISCOUNT * TRACE_DECAY)
+    scaled: Array = advantages / max(advantages.std(), MIN_STD)
+    return scaled
+
+
+def _discounted_sums(terms: Array, ends: Array, after: Array, discount: float) -> Array:
+    """Of the terms from each step to the end of its trajectory, and of what comes after that; all trajectories at once."""
+    sums = np.zeros(len(terms))
+    starts = np.append(0, ends[:-1] + 1)
+    running, steps = after.copy(), ends.copy()
+    going = np.arange(len(ends))
+    while len(going):
+        running[going] = terms[steps[going]] + discount * running[going]
+        sums[steps[going]] = running[going]
+        steps[going] -= 1
+        going = going[steps[going] >= starts[going]]
+    return sums
+
+
+def _fit_values(rows: th.Tensor, targets: Array) -> Array:
+    mean, scale = targets.mean(), max(targets.std(), MIN_STD)
+    wanted = th.as_tensor((targets - mean) / scale, dtype=th.float32)
+    net = nn.Sequential(*create_mlp(rows.shape[1], 1, NET_ARCH))
+    optimizer = th.optim.Adam(net.parameters(), LEARNING_RATE)
+    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GRADIENT_STEPS)
+    for _ in range(GRADIENT_STEPS):
+        drawn = th.randint(len(rows), (BATCH_SIZE,))
+        loss = (net(rows[drawn]).squeeze(-1) - wanted[drawn]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    with th.no_grad():
+        values: Array = net(rows).squeeze(-1).double().numpy() * scale + mean
+    return values

@@ -1,0 +1,164 @@
+"""Which steps did better than could be expected."""
+
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sb3_gac import GAC
+from sb3_gac.data import Trajectory, TrajectoryReplayBuffer, credit
+from sb3_gac.data.credit import DISCOUNT, _discounted_sums, step_advantages
+
+
+@pytest.fixture(autouse=True)
+def quick_fits(monkeypatch) -> None:
+    monkeypatch.setattr(credit, "GRADIENT_STEPS", 500)
+    monkeypatch.setattr(credit, "BATCH_SIZE", 128)
+
+
+@pytest.fixture
+def known_rewards(monkeypatch) -> None:
+    """The decomposition finds the rewards that were paid."""
+    paid = lambda trajectories: np.concatenate([trajectory.rewards for trajectory in trajectories])  # noqa: E731
+    monkeypatch.setattr(credit, "decompose_returns", paid)
+
+
+def trajectory(positions: list[float], rewards: list[float], terminated: bool = True) -> Trajectory:
+    n_steps = len(positions)
+    return Trajectory(np.array(positions)[:, None], np.zeros((n_steps, 1)), np.array(rewards), terminated, not terminated)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.floats(0, 1), st.integers(0, 2**31))
+def test_discounted_sums_are_those_of_a_loop(lengths, discount, seed):
+    rng = np.random.default_rng(seed)
+    terms, after = rng.normal(size=sum(lengths)), rng.normal(size=len(lengths))
+    expected = []
+    for part, last in zip(np.split(terms, np.cumsum(lengths)[:-1]), after, strict=True):
+        sums = [last]
+        for term in part[::-1]:
+            sums.append(term + discount * sums[-1])
+        expected += sums[:0:-1]
+    np.testing.assert_allclose(_discounted_sums(terms, np.cumsum(lengths) - 1, after, discount), expected, atol=1e-12)
+
+
+def test_a_step_is_worth_what_it_leads_to_beyond_what_was_to_be_expected(known_rewards):
+    """From the same start half of the data goes where it is paid, the other half where it is not."""
+    advantages = step_advantages([trajectory([0, 1], [0, 1]), trajectory([0, -1], [0, 0])] * 20).reshape(20, 2, 2)
+    taken = DISCOUNT * 0.5  # beyond what is paid on average, by the step that chooses
+    expected = np.array([[taken, 0], [-taken, 0]])
+    np.testing.assert_allclose(advantages, np.broadcast_to(expected / expected.std(), (20, 2, 2)), atol=0.05)
+
+
+def test_what_was_cut_has_not_ended(known_rewards):
+    """All stand where each step pays; some of them fall at the end."""
+    stands, falls = trajectory([0] * 20, [1] * 20, terminated=False), trajectory([0] * 20, [1] * 20)
+    cut, fallen = step_advantages([stands, falls] * 10).reshape(10, 2, 20)[0]
+    assert cut[-1] > 0 > fallen[-1]
+    assert fallen[-1] < fallen[0]
+
+
+def test_it_is_the_same_for_the_same_data_and_leaves_the_random_state_alone():
+    data = [trajectory([0, 1, 2], [0, 0, 1]), trajectory([0, -1], [0, 0])]
+    np.random.seed(0)
+    first = step_advantages(data)
+    assert np.random.rand() == np.random.RandomState(0).rand()
+    np.testing.assert_array_equal(step_advantages(data), first)
+
+
+def test_steps_before_a_cut_are_no_losses(known_rewards):
+    """What is paid is luck, so no time is better than another, though all is cut long before the discount has run out."""
+    rewards = np.random.default_rng(0).exponential(size=(400, 20))
+    advantages = step_advantages([trajectory([0] * 20, list(part), terminated=False) for part in rewards])
+    assert abs(advantages.reshape(400, 20).mean(axis=0)).max() < 0.3
+
+
+def test_the_weights_of_a_sample_share_its_likelihood_out():
+    space = gym.spaces.Box(-10, 10, (1,))
+    buffer = TrajectoryReplayBuffer(10, space, gym.spaces.Box(-1, 1, (1,)))
+    buffer.add_trajectory(trajectory([0.0, 1.0, 2.0], [0.0] * 3), np.array([1.0, 2.0, 4.0]))
+    buffer.add_trajectory(trajectory([3.0, 4.0], [0.0] * 2))
+    for held in (buffer, pickle.loads(pickle.dumps(buffer))):
+        batch = held.sample(20, 10)
+        relative = np.array([1.0, 2.0, 4.0, 1.0, 1.0])[batch.observations[..., 0].long().numpy()]
+        np.testing.assert_allclose(batch.weights.numpy(), relative / relative.mean(), rtol=1e-6)
+
+
+def test_what_is_overwritten_loses_its_weight():
+    space = gym.spaces.Box(-10, 10, (1,))
+    buffer = TrajectoryReplayBuffer(2, space, gym.spaces.Box(-1, 1, (1,)))
+    buffer.add_trajectory(trajectory([0.0, 1.0], [0.0] * 2), np.array([1.0, 9.0]))
+    for done in (False, True):
+        buffer.add(np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(1), np.array([done]), [{}])
+    np.testing.assert_array_equal(buffer.sample(10, 10).weights.numpy(), np.ones((10, 10)))
+
+
+def ups_and_downs(n_trajectories: int) -> list[Trajectory]:
+    """From where all start a step up pays at once, a step down never."""
+    rng = np.random.default_rng(0)
+    data = []
+    for _ in range(n_trajectories):
+        goes_up = rng.random(10) < 0.5
+        positions = np.append(0, np.where(goes_up, 1.0, -1.0))
+        actions = np.where(np.append(goes_up, False), 1.0, -1.0)[:, None]
+        rewards = np.append(0, goes_up.astype(np.float64))
+        data.append(Trajectory(positions[:, None].astype(np.float32), actions, rewards, True, False).return_only())
+    return data
+
+
+def test_the_better_steps_of_a_data_set_count_more():
+    shares = []
+    for step_weighting in (0.0, 1.0, 2.0):
+        model = GAC("MlpLatentPolicy", step_weighting=step_weighting, policy_kwargs={"net_arch": [8]}, seed=0, device="cpu")
+        model.set_offline_data(ups_and_downs(60))
+        batch = model.offline_buffer.sample(2000, 10)
+        shares.append((batch.weights * (batch.actions[..., 0] > 0)).mean().item())
+    # how much time is left is not in the observation, and blurs what to expect
+    assert shares[1] > shares[0] + 0.1 and shares[2] > shares[1] + 0.03
+
+
+def test_a_model_imitates_the_better_steps():
+    ups = []
+    for step_weighting in (0.0, 2.0):
+        kwargs = {"net_arch": [16], "n_candidates": 1, "clock_scale": 0.0}
+        model = GAC(
+            "MlpLatentPolicy",
+            step_weighting=step_weighting,
+            offline_best_ratio=0.0,
+            policy_kwargs=kwargs,
+            seed=0,
+            device="cpu",
+        )
+        model.learn_offline(ups_and_downs(60), 150)
+        ups.append(model.predict(np.zeros((1, 1), dtype=np.float32), deterministic=True)[0].item())
+    assert ups[1] > ups[0] + 0.2
+
+
+def test_what_takes_long_is_announced(capsys):
+    announced = []
+    for verbose in (0, 1):
+        model = GAC("MlpLatentPolicy", step_weighting=1.0, verbose=verbose, device="cpu")
+        model.set_offline_data([trajectory([0, 1, 2], [0, 0, 1]), trajectory([0, -1], [0, 0])])
+        announced.append(capsys.readouterr().out)
+    assert announced[0] == ""
+    assert announced[1].endswith("Weighing the steps of 2 trajectories\n")
+
+
+def test_completed_returns_are_not_shared_out():
+    with pytest.raises(ValueError, match="step_weighting must be 0 with a completion_horizon"):
+        GAC("MlpLatentPolicy", step_weighting=1.0, completion_horizon=9)
+
+
+def test_a_negative_weighting_is_refused():
+    with pytest.raises(ValueError, match="step_weighting"):
+        GAC("MlpLatentPolicy", step_weighting=-1.0)
+
+
+def test_images_cannot_be_weighted():
+    images = np.zeros((5, 3, 36, 36), dtype=np.uint8)
+    model = GAC("CnnLatentPolicy", step_weighting=1.0)
+    with pytest.raises(ValueError, match="images"):
+        model.set_offline_data([Trajectory(images, np.zeros((5, 1)), np.zeros(5), True, False)])
