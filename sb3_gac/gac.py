@@ -24,10 +24,9 @@ from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
 from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
-from sb3_gac.data.credit import step_advantages
+from sb3_gac.data.credit import step_weights
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
-from sb3_gac.data.trajectory import Array, Trajectory
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
@@ -44,7 +43,6 @@ N_STEPS, N_IMAGE_STEPS = 32, 8
 STATISTICS_SAMPLE, IMAGE_STATISTICS_SAMPLE = 2048, 256
 STATISTICS_GROWTH = 0.2
 ELITES_INTERVAL = 500
-MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -10.0, 3.0  # of a step: no outlier is all that is learnt
 
 # Arguments of SAC and TQC that name nothing in GAC: target networks, an entropy bonus, bootstrapped returns, gSDE, quantiles
 WITHOUT_EFFECT = (
@@ -581,21 +579,14 @@ class GAC(OffPolicyAlgorithm):
             self.action_space,
             device=self.device,
         )
-        for trajectory, weights in zip(trajectories, self._step_weights(trajectories), strict=True):
+        if self.step_weighting > 0:
+            self._tell(f"Weighing the steps of {len(trajectories)} trajectories")
+        for trajectory, weights in zip(trajectories, step_weights(trajectories, self.step_weighting), strict=True):
             buffer.add_trajectory(trajectory, weights)
         self.offline_buffer = buffer
         if self._n_offline_updates == 0:
             self._known_steps = []
         self._fit_normalization()
-
-    def _step_weights(self, trajectories: list[Trajectory]) -> list[Array]:
-        """What the steps of each trajectory of a data set count beside others, each of shape ``(n_steps,)``."""
-        lengths = [len(trajectory) for trajectory in trajectories]
-        if self.step_weighting == 0:
-            return [np.ones(length) for length in lengths]
-        self._tell(f"Weighing the steps of {len(trajectories)} trajectories")
-        log_weights = self.step_weighting * step_advantages(trajectories)
-        return np.split(np.exp(log_weights.clip(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT)), np.cumsum(lengths)[:-1])
 
     def _tell(self, message: str) -> None:
         if self.verbose > 0:

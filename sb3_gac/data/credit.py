@@ -18,6 +18,22 @@ BATCH_SIZE = 512  # steps
 LEARNING_RATE = 1e-3
 NET_ARCH = [128, 128]
 MIN_STD = 1e-8
+MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -10.0, 3.0  # of a step: no outlier is all that is learnt
+
+
+def step_weights(trajectories: Sequence[Trajectory], weighting: float) -> list[Array]:
+    """
+    What the steps of each trajectory count beside others: the exponential of their weighted advantage (arXiv 1910.00177).
+
+    :param trajectories: A data set whose observations are vectors, or dicts of vectors.
+    :param weighting: Nats per standard deviation of the advantages; 0 counts all steps alike, without looking at them.
+    :return: The weights of each trajectory, of shape ``(n_steps,)``, at most e³.
+    :raises ValueError: when observations are images, unless all count alike.
+    """
+    if weighting == 0:
+        return [np.ones(len(trajectory)) for trajectory in trajectories]
+    log_weights = (weighting * step_advantages(trajectories)).clip(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT)
+    return np.split(np.exp(log_weights), np.cumsum([len(trajectory) for trajectory in trajectories])[:-1])
 
 
 def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
