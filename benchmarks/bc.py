@@ -43,7 +43,7 @@ class BehaviourCloning(GAC):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs["step_weighting"] = 0.0  # all steps are cloned alike
+        kwargs |= {"completion_horizon": None, "step_weighting": 0.0}  # what was recorded is cloned, and all steps alike
         super().__init__(policy, env, policy_kwargs={**(policy_kwargs or {}), **NO_PLAN}, **kwargs)
 
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:

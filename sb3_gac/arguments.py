@@ -1,5 +1,6 @@
 """Which arguments of GAC make sense."""
 
+import math
 from typing import Any
 
 AT_LEAST = {
@@ -16,6 +17,7 @@ AT_LEAST = {
     "step_weighting": 0,
     "n_followed_plans": 0,
 }
+DEFAULT_TO_NONE = ("completion_horizon", "n_encode_steps", "n_score_steps")
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
 SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
 
@@ -34,7 +36,8 @@ def check_arguments(model: Any) -> None:
 
     for name, least in AT_LEAST.items():
         value = getattr(model, name)
-        check(name, value is None or value >= least, f"at least {least}")
+        is_default = value is None and name in DEFAULT_TO_NONE
+        check(name, is_default or (value is not None and least <= value < math.inf), f"at least {least}")
     for name in ABOVE_0:
         check(name, getattr(model, name) > 0, "above 0")
     for name in SHARES:

@@ -26,6 +26,7 @@ from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.credit import step_weights
 from sb3_gac.data.dataset import DatasetSource
+from sb3_gac.data.decomposition import check_vectors
 from sb3_gac.data.space import check_supported
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
@@ -100,7 +101,8 @@ class GAC(OffPolicyAlgorithm):
         expects from where it starts. With the return, the best are the luckiest where much depends on the start.
     :param step_weighting: How much more those steps of a data set count that did better than the data does on average from
         where they were: their likelihood is weighted by the exponential of so many times their advantage in standard
-        deviations, see :func:`~sb3_gac.data.credit.step_advantages` (arXiv 1910.00177). 0 counts all steps alike.
+        deviations, see :func:`~sb3_gac.data.credit.step_advantages` (arXiv 1910.00177). 0 counts all steps alike. It is looked
+        at when a data set is attached, as ``completion_horizon`` is; that of one attached before stays.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that
@@ -564,6 +566,8 @@ class GAC(OffPolicyAlgorithm):
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
         dataset = load_dataset(data, self.observation_space, self.action_space, return_only)
+        if self.completion_horizon is not None or self.step_weighting > 0:
+            check_vectors(dataset.trajectories)
         if self.observation_space is None:
             env = self._wrap_env(OfflineVecEnv(dataset.observation_space, dataset.action_space))
             self.observation_space, self.action_space = env.observation_space, env.action_space

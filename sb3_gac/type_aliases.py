@@ -99,7 +99,7 @@ class ElboTerms(NamedTuple):
     """
     The three terms of the evidence lower bound, in nats, one value per trajectory of shape ``(batch_size,)``.
 
-    :param action_log_prob: Mean log-likelihood of one action, log π(a_t | o_t, z).
+    :param action_log_prob: Mean log-likelihood of one action, log π(a_t | o_t, z), weighted where steps are.
     :param return_log_prob: Log-likelihood of the standardised return, log p(y | z, o_1), averaged over the ensemble.
     :param kl: Divergence of the posterior from the prior, KL(q(z | trajectory) || p(z | o_1)).
     """

@@ -145,9 +145,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         :param trajectory: In env units; its actions are scaled.
         :param weights: What its steps count beside others, of shape ``(n_steps,)`` or one for all, as those of rollouts do.
-        :raises ValueError: when the buffer has several envs or is too small for it.
+        :raises ValueError: when the buffer has several envs or is too small for it, or weights are not positive.
         """
         n_steps = len(trajectory)
+        if not (np.isfinite(weights).all() and np.all(np.asarray(weights) > 0)):
+            raise ValueError(f"weights must be positive and finite, got {weights}")
         if self.n_envs != 1:
             raise ValueError(f"whole trajectories need a buffer of one env, not {self.n_envs}: call set_n_envs(1) before")
         if n_steps > self.buffer_size:
@@ -313,6 +315,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if "weights" not in state:  # buffers were saved without them once
+            self.weights = np.ones_like(self.rewards)
         if self.size() > 0:
             used = self._arrays()
             self._set_arrays(allocate=True)

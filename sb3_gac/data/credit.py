@@ -8,6 +8,7 @@ from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
 from sb3_gac.data.decomposition import decompose_returns, standardized_observations
+from sb3_gac.data.regression import fit
 from sb3_gac.data.trajectory import Array, Trajectory
 from sb3_gac.random_state import fork_random_state
 
@@ -18,6 +19,7 @@ BATCH_SIZE = 512  # steps
 LEARNING_RATE = 1e-3
 NET_ARCH = [128, 128]
 MIN_STD = 1e-8
+MIN_SPREAD = 5e-3  # of advantages, as a share of the values: where returns are alike the rest is error
 MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -10.0, 3.0  # of a step: no outlier is all that is learnt
 
 
@@ -46,7 +48,7 @@ def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :return: The advantages of all steps, in order, in standard deviations, of shape ``(n_steps,)``; the same for the same
-        data.
+        data. They are smaller where all returns are alike, and so tell little of single steps.
     :raises ValueError: when observations are images.
     """
     with fork_random_state(0):
@@ -63,7 +65,7 @@ def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
         following[ends] = np.where(is_terminal, 0.0, values[ends])
         surprises = rewards + DISCOUNT * following - values
         advantages = _discounted_sums(surprises, ends, np.zeros(len(ends)), DISCOUNT * TRACE_DECAY)
-    scaled: Array = advantages / max(advantages.std(), MIN_STD)
+    scaled: Array = advantages / max(advantages.std(), MIN_SPREAD * np.sqrt(np.square(values).mean()), MIN_STD)
     return scaled
 
 
@@ -85,15 +87,13 @@ def _fit_values(rows: th.Tensor, targets: Array) -> Array:
     mean, scale = targets.mean(), max(targets.std(), MIN_STD)
     wanted = th.as_tensor((targets - mean) / scale, dtype=th.float32)
     net = nn.Sequential(*create_mlp(rows.shape[1], 1, NET_ARCH))
-    optimizer = th.optim.Adam(net.parameters(), LEARNING_RATE)
-    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GRADIENT_STEPS)
-    for _ in range(GRADIENT_STEPS):
+
+    def draw_loss() -> th.Tensor:
         drawn = th.randint(len(rows), (BATCH_SIZE,))
-        loss = (net(rows[drawn]).squeeze(-1) - wanted[drawn]).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        errors: th.Tensor = net(rows[drawn]).squeeze(-1) - wanted[drawn]
+        return errors.square().mean()
+
+    fit(net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
     with th.no_grad():
         values: Array = net(rows).squeeze(-1).double().numpy() * scale + mean
     return values

@@ -8,6 +8,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
+from sb3_gac.data.regression import fit
 from sb3_gac.data.trajectory import Array, Trajectory, observation_items
 
 GRADIENT_STEPS = 1000
@@ -40,19 +41,16 @@ def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
     waves = rows @ (WAVE_NUMBER * th.randn(rows.shape[1], N_WAVES))
     features = th.cat((rows, waves.sin(), waves.cos()), dim=1)
     net = nn.Sequential(*create_mlp(features.shape[1], 1, NET_ARCH))
-    optimizer = th.optim.Adam(net.parameters(), LEARNING_RATE)
-    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GRADIENT_STEPS)
-    for _ in range(GRADIENT_STEPS):
+
+    def draw_loss() -> th.Tensor:
         drawn = th.randint(len(lengths), (BATCH_SIZE,))
         owner = th.arange(BATCH_SIZE).repeat_interleave(lengths[drawn])  # of each step of the batch
         offsets = starts[drawn] - (lengths[drawn].cumsum(0) - lengths[drawn])
         steps = th.arange(len(owner)) + offsets[owner]
         sums = th.zeros(BATCH_SIZE).index_add(0, owner, net(features[steps]).squeeze(-1) * unit)
-        loss = ((sums - returns[drawn]) / scale).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        return ((sums - returns[drawn]) / scale).square().mean()
+
+    fit(net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
     with th.no_grad():
         rewards: Array = (net(features).squeeze(-1) * unit).double().numpy()
     return rewards
@@ -65,18 +63,30 @@ def standardized_observations(trajectories: Sequence[Trajectory]) -> th.Tensor:
     :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
     :raises ValueError: when observations are images.
     """
+    check_vectors(trajectories)
     rows = th.as_tensor(np.concatenate([_as_vectors(trajectory) for trajectory in trajectories]), dtype=th.float32)
     is_constant = (rows == rows[0]).all(dim=0)  # what rounding leaves of its mean would be divided by next to nothing
     standardized = (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0).clamp(min=MIN_STD)
     return standardized.masked_fill(is_constant, 0.0)
 
 
-def _as_vectors(trajectory: Trajectory) -> Array:
-    arrays = []
-    for name, array in sorted(observation_items(trajectory.observations), key=itemgetter(0)):
+def check_vectors(trajectories: Sequence[Trajectory]) -> None:
+    """
+    Refuse observations that are images: a network as small as the one here learns nothing of them.
+
+    :param trajectories: At least one trajectory; all have the same spaces.
+    :raises ValueError: when observations are images.
+    """
+    for name, array in observation_items(trajectories[0].observations):
         if array.ndim > 3:
             raise ValueError(
-                f"{name} of shape {array.shape} are images: only returns of trajectories of vectors are taken apart"
+                f"{name} of shape {array.shape} are images: completion_horizon and step_weighting take apart returns of "
+                "trajectories of vectors"
             )
+
+
+def _as_vectors(trajectory: Trajectory) -> Array:
+    arrays = []
+    for _, array in sorted(observation_items(trajectory.observations), key=itemgetter(0)):
         arrays.append(array.reshape(len(trajectory), -1))
     return np.concatenate(arrays, axis=1)

@@ -25,6 +25,7 @@ def fit_posterior(
 
     The gradient steps leave no gradient in the model. The result still depends on the encoder, with the identity as
     Jacobian of the steps, so that a loss on it teaches the encoder where the steps ended (a straight-through estimate).
+    All steps count alike here, also where they are weighted to learn from: the plan is of the whole trajectory.
     Without encoder every trajectory starts near zero, the classical variational Bayes of Latent Thought Models.
 
     :param model: The generative model.

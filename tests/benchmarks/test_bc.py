@@ -40,6 +40,16 @@ def make_model() -> BehaviourCloning:
     )
 
 
+def test_it_clones_what_was_recorded_alone() -> None:
+    trajectories = [make_trajectory(30, 1.0, seed=seed) for seed in range(3)]
+    for settings in ({"completion_horizon": 90}, {"step_weighting": 1.0}):
+        model = BehaviourCloning("MlpLatentPolicy", policy_kwargs={"net_arch": [8]}, device="cpu", **settings)
+        model.set_offline_data(trajectories)
+        assert model.offline_buffer is not None
+        assert model.offline_buffer.lengths.tolist() == [30] * 3
+        assert (model.offline_buffer.sample(3, 9).weights == 1).all()
+
+
 def test_it_clones_what_it_is_shown_and_saves_it(tmp_path: Path) -> None:
     good = [make_trajectory(40, 10.0 + seed, seed=seed) for seed in range(3)]
     bad = [make_trajectory(360, 0.0, sign=-1.0, seed=seed) for seed in range(3, 6)]

@@ -5,12 +5,13 @@ import pickle
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, TrajectoryReplayBuffer, credit
-from sb3_gac.data.credit import DISCOUNT, _discounted_sums, step_advantages
+from sb3_gac.data.credit import DISCOUNT, _discounted_sums, step_advantages, step_weights
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +64,11 @@ def test_what_was_cut_has_not_ended(known_rewards):
 
 def test_it_is_the_same_for_the_same_data_and_leaves_the_random_state_alone():
     data = [trajectory([0, 1, 2], [0, 0, 1]), trajectory([0, -1], [0, 0])]
-    np.random.seed(0)
+    th.manual_seed(0)
     first = step_advantages(data)
-    assert np.random.rand() == np.random.RandomState(0).rand()
+    drawn = th.rand(1)
+    th.manual_seed(0)
+    assert drawn == th.rand(1)
     np.testing.assert_array_equal(step_advantages(data), first)
 
 
@@ -74,6 +77,20 @@ def test_steps_before_a_cut_are_no_losses(known_rewards):
     rewards = np.random.default_rng(0).exponential(size=(400, 20))
     advantages = step_advantages([trajectory([0] * 20, list(part), terminated=False) for part in rewards])
     assert abs(advantages.reshape(400, 20).mean(axis=0)).max() < 0.3
+
+
+def test_where_returns_are_alike_steps_are_too():
+    rng = np.random.default_rng(0)
+    data = [trajectory(list(rng.normal(size=50).cumsum()), [0.0] * 49 + [10.0], terminated=False) for _ in range(40)]
+    weights = np.concatenate(step_weights(data, 1.0))
+    assert weights.sum() ** 2 / np.square(weights).sum() > 0.8 * len(weights)  # a third with errors at full weight
+
+
+def test_no_step_is_all_that_is_learnt(known_rewards):
+    data = [trajectory([0, 1], [0, 0]) for _ in range(200)] + [trajectory([0, 1], [0, 1])]  # an advantage of 14
+    (*_, lucky) = step_weights(data, 3.0)
+    assert lucky.max() == pytest.approx(np.exp(3))
+    assert np.concatenate(step_weights(data, 3.0)).min() >= np.exp(-10)
 
 
 def test_the_weights_of_a_sample_share_its_likelihood_out():
@@ -157,8 +174,29 @@ def test_a_negative_weighting_is_refused():
         GAC("MlpLatentPolicy", step_weighting=-1.0)
 
 
-def test_images_cannot_be_weighted():
+@pytest.mark.parametrize("argument", [{"step_weighting": 1.0}, {"completion_horizon": 9}])
+def test_images_are_refused_before_there_are_networks_for_them(argument):
     images = np.zeros((5, 3, 36, 36), dtype=np.uint8)
-    model = GAC("CnnLatentPolicy", step_weighting=1.0)
-    with pytest.raises(ValueError, match="images"):
+    model = GAC("CnnLatentPolicy", **argument)
+    with pytest.raises(ValueError, match=f"images: .*{next(iter(argument))}"):
         model.set_offline_data([Trajectory(images, np.zeros((5, 1)), np.zeros(5), True, False)])
+    assert model.observation_space is None
+
+
+@pytest.mark.parametrize("weights", [0.0, -1.0, np.nan, np.array([1.0, np.inf])])
+def test_weights_must_be_positive(weights):
+    buffer = TrajectoryReplayBuffer(9, gym.spaces.Box(-10, 10, (1,)), gym.spaces.Box(-1, 1, (1,)))
+    with pytest.raises(ValueError, match="weights must be positive and finite, got"):
+        buffer.add_trajectory(trajectory([0.0, 1.0], [0.0] * 2), weights)
+
+
+def test_a_buffer_that_was_saved_without_weights_counts_all_steps_alike():
+    buffer = TrajectoryReplayBuffer(9, gym.spaces.Box(-10, 10, (1,)), gym.spaces.Box(-1, 1, (1,)))
+    buffer.add_trajectory(trajectory([0.0, 1.0], [0.0] * 2), 3.0)
+    state = buffer.__getstate__()
+    del state["weights"]
+    restored = TrajectoryReplayBuffer.__new__(TrajectoryReplayBuffer)
+    restored.__setstate__(state)
+    np.testing.assert_array_equal(restored.sample(2, 3).weights, np.ones((2, 3)))
+    restored.add_trajectory(trajectory([2.0], [1.0]))
+    assert restored.n_trajectories == 2
