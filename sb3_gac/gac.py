@@ -100,9 +100,9 @@ class GAC(OffPolicyAlgorithm):
     :param best_by: What makes a trajectory one of the best: its ``"return"``, or its ``"advantage"`` over what the model
         expects from where it starts. With the return, the best are the luckiest where much depends on the start.
     :param step_weighting: How much more those steps of a data set count that did better than the data does on average from
-        where they were: their likelihood is weighted by the exponential of so many times their advantage in standard
-        deviations, see :func:`~sb3_gac.data.credit.step_advantages` (arXiv 1910.00177). 0 counts all steps alike. It is looked
-        at when a data set is attached, as ``completion_horizon`` is; that of one attached before stays.
+        where they were: how sharply they are told from worse ones, see :func:`~sb3_gac.data.credit.step_weights`. 0 counts all
+        steps alike. It is looked at when a data set is attached, as ``completion_horizon`` is; that of one attached before
+        stays.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that

@@ -19,23 +19,27 @@ BATCH_SIZE = 512  # steps
 LEARNING_RATE = 1e-3
 NET_ARCH = [128, 128]
 MIN_STD = 1e-8
+MIN_WEIGHT = 1e-3  # of a step: a sample of bad ones has weights, too
 MIN_SPREAD = 5e-3  # of advantages, as a share of the values: where returns are alike the rest is error
-MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -10.0, 3.0  # of a step: no outlier is all that is learnt
 
 
 def step_weights(trajectories: Sequence[Trajectory], weighting: float) -> list[Array]:
     """
-    What the steps of each trajectory count beside others: the exponential of their weighted advantage (arXiv 1910.00177).
+    What the steps of each trajectory count beside others: 2 / (1 + exp(-weighting * advantage)).
+
+    A smooth form of the filter of critic regularised regression (arXiv 2006.15134), which leaves worse steps out. No step
+    counts more than twice as much as one that did as expected: exponential weights made too few of them all that is learnt.
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
-    :param weighting: Nats per standard deviation of the advantages; 0 counts all steps alike, without looking at them.
-    :return: The weights of each trajectory, of shape ``(n_steps,)``, at most e³.
+    :param weighting: How sharply better steps are told from worse, per standard deviation of the advantages; 0 counts all
+        alike, without looking at them.
+    :return: The weights of each trajectory, of shape ``(n_steps,)``, between 0 and 2.
     :raises ValueError: when observations are images, unless all count alike.
     """
     if weighting == 0:
         return [np.ones(len(trajectory)) for trajectory in trajectories]
-    log_weights = (weighting * step_advantages(trajectories)).clip(MIN_LOG_WEIGHT, MAX_LOG_WEIGHT)
-    return np.split(np.exp(log_weights), np.cumsum([len(trajectory) for trajectory in trajectories])[:-1])
+    weights = 1 + np.tanh(0.5 * weighting * step_advantages(trajectories)).clip(min=MIN_WEIGHT - 1)
+    return np.split(weights, np.cumsum([len(trajectory) for trajectory in trajectories])[:-1])
 
 
 def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
