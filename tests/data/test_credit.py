@@ -141,7 +141,7 @@ def test_the_better_steps_of_a_data_set_count_more():
 
 def test_a_model_imitates_the_better_steps():
     ups = []
-    for step_weighting in (0.0, 2.0):
+    for step_weighting in (0.0, 4.0):
         kwargs = {"net_arch": [16], "n_candidates": 1, "clock_scale": 0.0}
         model = GAC(
             "MlpLatentPolicy",
