@@ -22,6 +22,7 @@ except ImportError:
     psutil = None
 
 MAX_FOLLOWED_PLANS = 1024
+ARRAYS = ("actions", "rewards", "weights", "dones", "timeouts")  # beside the observations
 
 
 class TrajectoryReplayBuffer(ReplayBuffer):
@@ -145,10 +146,14 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         :param trajectory: In env units; its actions are scaled.
         :param weights: What its steps count beside others, of shape ``(n_steps,)`` or one for all, as those of rollouts do.
-        :raises ValueError: when the buffer has several envs or is too small for it, or weights are not positive.
+        :raises ValueError: when the buffer has several envs or is too small for it, or weights are not positive or
+            of another shape.
         """
         n_steps = len(trajectory)
-        if not (np.isfinite(weights).all() and np.all(np.asarray(weights) > 0)):
+        weights = np.asarray(weights)
+        if weights.shape not in ((), (n_steps,)):
+            raise ValueError(f"weights must have the shape {(n_steps,)}, one for each step, got {weights.shape}")
+        if not (np.isfinite(weights) & (weights > 0)).all():
             raise ValueError(f"weights must be positive and finite, got {weights}")
         if self.n_envs != 1:
             raise ValueError(f"whole trajectories need a buffer of one env, not {self.n_envs}: call set_n_envs(1) before")
@@ -309,7 +314,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("observations", "actions", "rewards", "weights", "dones", "timeouts"):
+        for name in ("observations", *ARRAYS):
             state[name] = map_observations(lambda array: array[: self.size()], state[name])
         return state
 
@@ -326,8 +331,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self._set_arrays(allocate=False)
 
     def _arrays(self) -> dict[str, Array]:
-        names = ("actions", "rewards", "weights", "dones", "timeouts")
-        return {**dict(observation_items(self.observations)), **{name: getattr(self, name) for name in names}}
+        return {**dict(observation_items(self.observations)), **{name: getattr(self, name) for name in ARRAYS}}
 
     def _set_arrays(self, allocate: bool) -> None:
         """Arrays full of zeros; unless allocated they take no memory and cannot be written."""

@@ -192,6 +192,13 @@ def test_weights_must_be_positive(weights):
         buffer.add_trajectory(trajectory([0.0, 1.0], [0.0] * 2), weights)
 
 
+def test_there_is_a_weight_for_each_step():
+    buffer = TrajectoryReplayBuffer(9, gym.spaces.Box(-10, 10, (1,)), gym.spaces.Box(-1, 1, (1,)))
+    with pytest.raises(ValueError, match=r"weights must have the shape \(2,\), one for each step, got \(3,\)"):
+        buffer.add_trajectory(trajectory([0.0, 1.0], [0.0] * 2), np.ones(3))
+    assert buffer.n_trajectories == buffer.n_rows == 0
+
+
 def test_a_buffer_that_was_saved_without_weights_counts_all_steps_alike():
     buffer = TrajectoryReplayBuffer(9, gym.spaces.Box(-10, 10, (1,)), gym.spaces.Box(-1, 1, (1,)))
     buffer.add_trajectory(trajectory([0.0, 1.0], [0.0] * 2), 3.0)
