@@ -12,7 +12,16 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from sb3_gac.inference import exploit_plan, explore_plan, plan_score
-from sb3_gac.networks import Clock, FilmDecoder, ObservationStandardizer, PlanPrior, ReturnPredictor, TrajectoryModel
+from sb3_gac.networks import (
+    Clock,
+    DecoderEnsemble,
+    FilmDecoder,
+    ObservationStandardizer,
+    PlanDecoder,
+    PlanPrior,
+    ReturnPredictor,
+    TrajectoryModel,
+)
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs, TrajectoryBatch
 
 MIN_RETURN_STD = 1e-3
@@ -35,6 +44,9 @@ class PlanActor(BasePolicy):
     :param use_residual_prior: Whether plans are bent by a learned residual.
     :param clock_scale: Steps after which the decoder's clock, age / (age + clock_scale), stands halfway; 0 for no clock. It
         tells the start of a plan from its end: at one and the same place, leaving and arriving are different actions.
+    :param n_decoders: Decoders whose actions are averaged; each learns alone.
+    :param use_squashed_gaussian: Whether Box actions are a Gaussian's bent into their bounds by tanh, as those that SAC's
+        policies sample, instead of one cut off there, as those with noise added.
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_elites: Plans of the best known trajectories compared with them when exploiting.
@@ -70,6 +82,8 @@ class PlanActor(BasePolicy):
         use_conditional_critic: bool = True,
         use_residual_prior: bool = False,
         clock_scale: float = 100.0,
+        n_decoders: int = 1,
+        use_squashed_gaussian: bool = False,
         n_critics: int = 5,
         n_candidates: int = 256,
         n_elites: int = 0,
@@ -92,7 +106,13 @@ class PlanActor(BasePolicy):
             normalize_images=normalize_images,
             squash_output=isinstance(action_space, spaces.Box),
         )
-        counts = {"plan_dim": plan_dim, "n_critics": n_critics, "n_candidates": n_candidates, "n_averaged": n_averaged}
+        counts = {
+            "plan_dim": plan_dim,
+            "n_decoders": n_decoders,
+            "n_critics": n_critics,
+            "n_candidates": n_candidates,
+            "n_averaged": n_averaged,
+        }
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
@@ -103,6 +123,8 @@ class PlanActor(BasePolicy):
         self.use_conditional_critic = use_conditional_critic
         self.use_residual_prior = use_residual_prior
         self.clock_scale = clock_scale
+        self.n_decoders = n_decoders
+        self.use_squashed_gaussian = use_squashed_gaussian
         self.n_critics = n_critics
         self.n_candidates = n_candidates
         self.n_elites = n_elites
@@ -127,7 +149,7 @@ class PlanActor(BasePolicy):
         actor_arch, critic_arch = get_actor_critic_arch(net_arch)
         self.model = TrajectoryModel(
             PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
-            FilmDecoder(features_dim + (self.clock is not None), plan_dim, action_space, actor_arch, activation_fn),
+            self._make_decoder(features_dim + (self.clock is not None), actor_arch),
             ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics, use_conditional_critic),
         )
         self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
@@ -138,6 +160,11 @@ class PlanActor(BasePolicy):
         noise[0] = 0.0
         self.register_buffer("candidate_noise", noise, persistent=False)
 
+    def _make_decoder(self, decoder_dim: int, net_arch: list[int]) -> PlanDecoder:
+        arguments = decoder_dim, self.plan_dim, self.action_space, net_arch, self.activation_fn, self.use_squashed_gaussian
+        decoders = [FilmDecoder(*arguments) for _ in range(self.n_decoders)]
+        return decoders[0] if len(decoders) == 1 else DecoderEnsemble(decoders)
+
     @property
     def device(self) -> th.device:
         """Device of the networks; SB3's own looks through all modules for it, at every step."""
@@ -146,9 +173,9 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_conditional_critic use_residual_prior clock_scale n_critics n_candidates n_elites n_averaged exploit_steps "
-            "exploit_learning_rate pessimism prior_weight explore_ratio explore_steps explore_step_size use_action_noise "
-            "replan_freq"
+            "use_conditional_critic use_residual_prior clock_scale n_decoders use_squashed_gaussian n_critics n_candidates "
+            "n_elites n_averaged exploit_steps exploit_learning_rate pessimism prior_weight explore_ratio explore_steps "
+            "explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 

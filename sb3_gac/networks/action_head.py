@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from sb3_gac.networks.log_std import clamp_log_std
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 0.5
+SQUASHED_LOG_STD_MAX = 1.0  # before the squashing
+SQUASHED_BOUND = 0.999  # actions beyond count as these: those at the very bounds would be infinitely far away
 
 
 class ActionHead(nn.Module, ABC):
@@ -45,20 +47,28 @@ class ActionHead(nn.Module, ABC):
         return actions
 
     @abstractmethod
-    def log_prob(self, hidden: th.Tensor, actions: th.Tensor) -> th.Tensor:
+    def forward(self, hidden: th.Tensor) -> th.Tensor:
+        """
+        Parameters of the distribution, of shape ``(..., n_parameters)``; the mean of several heads' is one, too.
+
+        :param hidden: Hidden vectors of shape ``(..., hidden_dim)``.
+        """
+
+    @abstractmethod
+    def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """
         Log-likelihood of buffer actions, summed over the action's dimensions.
 
-        :param hidden: Hidden vectors of shape ``(..., hidden_dim)``.
+        :param parameters: Parameters of the distribution, of shape ``(..., n_parameters)``.
         :param actions: Buffer actions of shape ``(..., action_dim)``.
         """
 
     @abstractmethod
-    def act(self, hidden: th.Tensor, deterministic: bool) -> th.Tensor:
+    def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
         """
         The most likely buffer action, or a sampled one.
 
-        :param hidden: Hidden vectors of shape ``(batch_size, hidden_dim)``.
+        :param parameters: Parameters of the distribution, of shape ``(batch_size, n_parameters)``.
         :param deterministic: Whether to take the most likely action.
         """
 
@@ -66,6 +76,8 @@ class ActionHead(nn.Module, ABC):
 class GaussianActionHead(ActionHead):
     """
     Diagonal Gaussian on [-1, 1] with a bounded mean and a clamped, observation-dependent log standard deviation.
+
+    The parameters are means, then log standard deviations.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Box space of the actions.
@@ -76,20 +88,41 @@ class GaussianActionHead(ActionHead):
         self.encoded_dim = self.action_dim
         self.net = nn.Linear(hidden_dim, 2 * self.action_dim)
 
-    def _mean_and_log_std(self, hidden: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def forward(self, hidden: th.Tensor) -> th.Tensor:
         mean, log_std = self.net(hidden).chunk(2, dim=-1)
-        return th.tanh(mean), clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)
+        return th.cat((th.tanh(mean), clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)), dim=-1)
 
-    def log_prob(self, hidden: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        mean, log_std = self._mean_and_log_std(hidden)
+    def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        mean, log_std = parameters.chunk(2, dim=-1)
         standardised = (actions - mean) * (-log_std).exp()
         return -(0.5 * standardised.square() + log_std).sum(dim=-1) - 0.5 * self.action_dim * math.log(2 * math.pi)
 
-    def act(self, hidden: th.Tensor, deterministic: bool) -> th.Tensor:
-        if deterministic:
-            return th.tanh(self.net(hidden)[..., : self.action_dim])
-        mean, log_std = self._mean_and_log_std(hidden)
-        return (mean + log_std.exp() * th.randn_like(mean)).clamp(-1, 1)
+    def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
+        mean, log_std = parameters.chunk(2, dim=-1)
+        return mean if deterministic else (mean + log_std.exp() * th.randn_like(mean)).clamp(-1, 1)
+
+
+class SquashedGaussianActionHead(GaussianActionHead):
+    """
+    Diagonal Gaussian bent into (-1, 1) by tanh, the distribution that policies of SAC sample their actions from.
+
+    What its mean becomes is larger than the mean of the actions, which those near the bounds pull less.
+
+    :param hidden_dim: Size of the decoder's hidden vector.
+    :param action_space: Box space of the actions.
+    """
+
+    def forward(self, hidden: th.Tensor) -> th.Tensor:
+        mean, log_std = self.net(hidden).chunk(2, dim=-1)
+        return th.cat((mean, clamp_log_std(log_std, LOG_STD_MIN, SQUASHED_LOG_STD_MAX)), dim=-1)
+
+    def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        inside = actions.clamp(-SQUASHED_BOUND, SQUASHED_BOUND)
+        return super().log_prob(parameters, inside.atanh()) - (1 - inside.square()).log().sum(dim=-1)
+
+    def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
+        mean, log_std = parameters.chunk(2, dim=-1)
+        return (mean if deterministic else mean + log_std.exp() * th.randn_like(mean)).tanh()
 
 
 class CategoricalActionHead(ActionHead):
@@ -121,28 +154,33 @@ class CategoricalActionHead(ActionHead):
             return actions
         return th.cat([F.one_hot(actions[..., i].long(), n).float() for i, n in enumerate(self.category_counts)], dim=-1)
 
-    def _distribution(self, hidden: th.Tensor) -> Distribution:
+    def forward(self, hidden: th.Tensor) -> th.Tensor:
+        logits: th.Tensor = self.net(hidden)
+        return logits
+
+    def _distribution(self, logits: th.Tensor) -> Distribution:
         # A new one each time: it keeps its logits, and a module that holds a graph cannot be copied
-        distribution: Distribution = make_proba_distribution(self.action_space).proba_distribution(self.net(hidden))
+        distribution: Distribution = make_proba_distribution(self.action_space).proba_distribution(logits)
         return distribution
 
-    def log_prob(self, hidden: th.Tensor, actions: th.Tensor) -> th.Tensor:
+    def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
         flat_actions = actions.flatten(0, -2)  # SB3's distributions know one batch axis
         if isinstance(self.action_space, spaces.Discrete):
             flat_actions = flat_actions.squeeze(-1)
-        return self._distribution(hidden.flatten(0, -2)).log_prob(flat_actions).view(actions.shape[:-1])
+        return self._distribution(parameters.flatten(0, -2)).log_prob(flat_actions).view(actions.shape[:-1])
 
-    def act(self, hidden: th.Tensor, deterministic: bool) -> th.Tensor:
-        return self._distribution(hidden).get_actions(deterministic).view(-1, self.action_dim).float()
+    def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
+        return self._distribution(parameters).get_actions(deterministic).view(-1, self.action_dim).float()
 
 
-def make_action_head(hidden_dim: int, action_space: spaces.Space[Any]) -> ActionHead:
+def make_action_head(hidden_dim: int, action_space: spaces.Space[Any], squashed: bool = False) -> ActionHead:
     """
     Action likelihood for a space.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Space of the actions.
+    :param squashed: Whether Box actions are a Gaussian's bent into their bounds by tanh, instead of one cut off there.
     """
     if isinstance(action_space, spaces.Box):
-        return GaussianActionHead(hidden_dim, action_space)
+        return (SquashedGaussianActionHead if squashed else GaussianActionHead)(hidden_dim, action_space)
     return CategoricalActionHead(hidden_dim, action_space)

@@ -1,6 +1,7 @@
 """The plan decoder p(a_t | o_t, z)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -48,6 +49,7 @@ class FilmDecoder(PlanDecoder):
     :param action_space: Space of the actions.
     :param net_arch: Hidden layers.
     :param activation_fn: Activation of the hidden layers.
+    :param squashed: Whether Box actions are a Gaussian's bent into their bounds by tanh, instead of one cut off there.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class FilmDecoder(PlanDecoder):
         action_space: spaces.Space[Any],
         net_arch: list[int],
         activation_fn: type[nn.Module],
+        squashed: bool = False,
     ) -> None:
         super().__init__()
         dims = [features_dim if net_arch else features_dim + plan_dim, *net_arch]
@@ -64,10 +67,19 @@ class FilmDecoder(PlanDecoder):
         self.net_arch = net_arch
         self.modulation = nn.Linear(plan_dim, 2 * sum(net_arch)) if net_arch else None  # of all layers in one product
         self.activation = activation_fn()
-        self.head = make_action_head(dims[-1], action_space)
+        self.head = make_action_head(dims[-1], action_space, squashed)
+
+    def forward(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
+        """
+        Parameters of the actions' distribution, of shape ``(..., n_parameters)``.
+
+        :param features: Features of observations, of shape ``(..., features_dim)``.
+        :param plans: Embedded plans, of a shape that is broadcast to ``(..., plan_dim)``.
+        """
+        parameters: th.Tensor = self.head(self._hidden(features, plans))
+        return parameters
 
     def _hidden(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
-        """Hidden vectors of shape ``(*features.shape[:-1], hidden_dim)``; plans broadcast over the same axes."""
         if self.modulation is None:
             return th.cat((features, plans.expand(*features.shape[:-1], -1)), dim=-1)
         modulations = self.modulation(plans).split(2 * self.net_arch, dim=-1)  # scales of all layers, then shifts
@@ -77,7 +89,36 @@ class FilmDecoder(PlanDecoder):
         return hidden
 
     def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
-        return self.head.log_prob(self._hidden(features, plans.unsqueeze(1)), actions)
+        return self.head.log_prob(self(features, plans.unsqueeze(1)), actions)
 
     def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
-        return self.head.act(self._hidden(features, plans), deterministic)
+        return self.head.act(self(features, plans), deterministic)
+
+
+class DecoderEnsemble(PlanDecoder):
+    """
+    Decoders that follow the same plans and share nothing else: each learns alone, and the mean of their actions is taken.
+
+    Where the data shows what to do they agree, and elsewhere their errors cancel: cloned policies drift from the data by
+    small errors, which lead to larger ones (arXiv 1011.0686).
+
+    :param members: At least one decoder; all have the same spaces.
+    """
+
+    members: Sequence[FilmDecoder]
+
+    def __init__(self, members: Sequence[FilmDecoder]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)  # type: ignore[assignment]
+
+    @property
+    def head(self) -> ActionHead:  # type: ignore[override]
+        """Head of the first member: how actions are encoded, and made of the mean of the members' parameters."""
+        return self.members[0].head
+
+    def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
+        return th.stack([member.action_log_prob(features, actions, plans) for member in self.members]).mean(dim=0)
+
+    def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
+        parameters = th.stack([member(features, plans) for member in self.members]).mean(dim=0)
+        return self.head.act(parameters, deterministic)

@@ -36,7 +36,7 @@ def test_gaussian(shape):
     hidden, actions = 3 * th.randn(*shape, HIDDEN_DIM), sample_actions(BOX, shape)
     mean, log_std = head.net(hidden).chunk(2, dim=-1)
     expected = Normal(mean.tanh(), log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()).log_prob(actions).sum(dim=-1)
-    log_prob = head.log_prob(hidden, actions)
+    log_prob = head.log_prob(head(hidden), actions)
     assert log_prob.shape == shape
     th.testing.assert_close(log_prob, expected)
 
@@ -48,7 +48,7 @@ def test_gaussian_log_std_is_bounded(raw, bound):
     hidden, actions = th.randn(BATCH_SIZE, HIDDEN_DIM), sample_actions(BOX, (BATCH_SIZE,))
     mean = head.net(hidden)[:, :2].tanh()
     expected = Normal(mean, np.exp(bound)).log_prob(actions).sum(dim=-1)
-    th.testing.assert_close(head.log_prob(hidden, actions), expected)
+    th.testing.assert_close(head.log_prob(head(hidden), actions), expected)
 
 
 def test_gaussian_acts():
@@ -56,8 +56,8 @@ def test_gaussian_acts():
     head.net.weight.data.zero_()
     head.net.bias.data = th.tensor([0.3, -5.0, -1.0, -1.0])
     hidden = th.zeros(20_000, HIDDEN_DIM)
-    th.testing.assert_close(head.act(hidden, deterministic=True)[0], th.tensor([0.3, -5.0]).tanh())
-    sampled = head.act(hidden, deterministic=False)
+    th.testing.assert_close(head.act(head(hidden), deterministic=True)[0], th.tensor([0.3, -5.0]).tanh())
+    sampled = head.act(head(hidden), deterministic=False)
     assert sampled.abs().max() <= 1
     # The first mean is three standard deviations from the bounds, the second lies on one
     assert sampled[:, 0].mean().item() == pytest.approx(np.tanh(0.3), abs=0.02)
@@ -70,7 +70,7 @@ def test_discrete(shape):
     head = make_action_head(HIDDEN_DIM, DISCRETE)
     assert isinstance(head, CategoricalActionHead)
     hidden, actions = th.randn(*shape, HIDDEN_DIM), sample_actions(DISCRETE, shape)
-    log_prob = head.log_prob(hidden, actions)
+    log_prob = head.log_prob(head(hidden), actions)
     assert log_prob.shape == shape
     th.testing.assert_close(log_prob, Categorical(logits=head.net(hidden)).log_prob(actions[..., 0]))
 
@@ -81,7 +81,7 @@ def test_multi_discrete(shape):
     hidden, actions = th.randn(*shape, HIDDEN_DIM), sample_actions(MULTI_DISCRETE, shape)
     first, second = head.net(hidden).split((2, 3), dim=-1)
     expected = Categorical(logits=first).log_prob(actions[..., 0]) + Categorical(logits=second).log_prob(actions[..., 1])
-    log_prob = head.log_prob(hidden, actions)
+    log_prob = head.log_prob(head(hidden), actions)
     assert log_prob.shape == shape
     th.testing.assert_close(log_prob, expected)
 
@@ -90,7 +90,7 @@ def test_multi_discrete(shape):
 def test_multi_binary(shape):
     head = make_action_head(HIDDEN_DIM, MULTI_BINARY)
     hidden, actions = th.randn(*shape, HIDDEN_DIM), sample_actions(MULTI_BINARY, shape)
-    log_prob = head.log_prob(hidden, actions)
+    log_prob = head.log_prob(head(hidden), actions)
     assert log_prob.shape == shape
     th.testing.assert_close(log_prob, Bernoulli(logits=head.net(hidden)).log_prob(actions).sum(dim=-1))
 
@@ -105,23 +105,23 @@ def test_probabilities_of_all_actions_sum_to_one(space):
     else:
         actions = th.cartesian_prod(*[th.arange(2.0)] * 3)
     hidden = th.randn(1, HIDDEN_DIM).expand(len(actions), -1)
-    assert head.log_prob(hidden, actions).exp().sum().item() == pytest.approx(1, abs=1e-5)
+    assert head.log_prob(head(hidden), actions).exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("space", [DISCRETE, MULTI_DISCRETE, MULTI_BINARY], ids=lambda s: type(s).__name__)
 def test_the_deterministic_action_is_the_most_likely(space):
     head = make_action_head(HIDDEN_DIM, space)
     hidden = 5 * th.randn(BATCH_SIZE, HIDDEN_DIM)
-    best = head.log_prob(hidden, head.act(hidden, deterministic=True))
+    best = head.log_prob(head(hidden), head.act(head(hidden), deterministic=True))
     for _ in range(20):
         other = sample_actions(space, (BATCH_SIZE,))[th.randperm(BATCH_SIZE)]
-        assert (best >= head.log_prob(hidden, other) - 1e-6).all()
+        assert (best >= head.log_prob(head(hidden), other) - 1e-6).all()
 
 
 def test_sampled_actions_follow_their_probabilities():
     head = make_action_head(HIDDEN_DIM, DISCRETE)
     hidden = th.randn(1, HIDDEN_DIM)
-    sampled = head.act(hidden.expand(20_000, -1), deterministic=False)
+    sampled = head.act(head(hidden.expand(20_000, -1)), deterministic=False)
     frequencies = sampled.long().flatten().bincount(minlength=4) / len(sampled)
     th.testing.assert_close(frequencies, head.net(hidden)[0].softmax(dim=-1), rtol=0, atol=0.02)
 
@@ -130,7 +130,7 @@ def test_sampled_actions_follow_their_probabilities():
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_acted_actions_are_buffer_actions(space, deterministic):
     head = make_action_head(HIDDEN_DIM, space)
-    actions = head.act(th.randn(BATCH_SIZE, HIDDEN_DIM), deterministic)
+    actions = head.act(head(th.randn(BATCH_SIZE, HIDDEN_DIM)), deterministic)
     assert actions.shape == (BATCH_SIZE, head.action_dim)
     assert actions.dtype == th.float32
     if not isinstance(space, spaces.Box):
@@ -158,8 +158,9 @@ def test_encode_integers_as_one_hot():
 def test_a_head_that_has_been_used_can_be_copied(space):
     head = make_action_head(HIDDEN_DIM, space)
     hidden, actions = th.randn(BATCH_SIZE, HIDDEN_DIM), sample_actions(space, (BATCH_SIZE,))
-    log_prob = head.log_prob(hidden, actions)
-    assert th.equal(copy.deepcopy(head).log_prob(hidden, actions), log_prob)
+    log_prob = head.log_prob(head(hidden), actions)
+    copied = copy.deepcopy(head)
+    assert th.equal(copied.log_prob(copied(hidden), actions), log_prob)
 
 
 def test_no_likelihood_for_other_spaces():
