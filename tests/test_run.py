@@ -285,6 +285,17 @@ def test_n_critics(small_gac, diary_env):
     assert model.actor.model.return_predictor.n_members == 3
 
 
+def test_n_decoders(small_gac, diary_env):
+    model = small_gac(diary_env(), policy_kwargs=dict(n_decoders=2)).learn(10)
+    assert len(model.actor.model.decoder.members) == 2
+
+
+@pytest.mark.parametrize("name", ["plan_dim", "n_decoders", "n_critics", "n_candidates", "n_averaged"])
+def test_what_there_must_be_one_of(small_gac, diary_env, name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        small_gac(diary_env(), policy_kwargs={name: 0})
+
+
 def test_what_is_logged(small_gac, diary_env):
     model = small_gac(diary_env())
     logs = remember_logs(model)

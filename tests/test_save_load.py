@@ -417,6 +417,8 @@ class TestPolicy:
             net_arch=dict(pi=[8], qf=[4]),
             activation_fn=th.nn.Tanh,
             plan_dim=3,
+            n_decoders=2,
+            use_squashed_gaussian=True,
             n_critics=2,
             n_candidates=5,
             n_elites=2,

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from torch.distributions import Bernoulli, Categorical, Normal
+from torch.distributions import Bernoulli, Categorical, Normal, TanhTransform, TransformedDistribution
 
-from sb3_gac.networks.action_head import LOG_STD_MAX, LOG_STD_MIN, CategoricalActionHead, GaussianActionHead, make_action_head
+from sb3_gac.networks.action_head import (
+    LOG_STD_MAX,
+    LOG_STD_MIN,
+    SQUASHED_BOUND,
+    SQUASHED_LOG_STD_MAX,
+    CategoricalActionHead,
+    GaussianActionHead,
+    SquashedGaussianActionHead,
+    make_action_head,
+)
 
 HIDDEN_DIM, BATCH_SIZE, N_STEPS = 5, 4, 3
 BOX = spaces.Box(-2.0, 3.0, (2,), np.float32)
@@ -49,6 +58,39 @@ def test_gaussian_log_std_is_bounded(raw, bound):
     mean = head.net(hidden)[:, :2].tanh()
     expected = Normal(mean, np.exp(bound)).log_prob(actions).sum(dim=-1)
     th.testing.assert_close(head.log_prob(head(hidden), actions), expected)
+
+
+@in_a_batch
+def test_squashed_gaussian(shape):
+    head = make_action_head(HIDDEN_DIM, BOX, squashed=True)
+    assert isinstance(head, SquashedGaussianActionHead)
+    hidden, actions = 3 * th.randn(*shape, HIDDEN_DIM), 0.95 * sample_actions(BOX, shape)
+    mean, log_std = head.net(hidden).chunk(2, dim=-1)
+    normal = Normal(mean, log_std.clamp(LOG_STD_MIN, SQUASHED_LOG_STD_MAX).exp())
+    expected = TransformedDistribution(normal, TanhTransform()).log_prob(actions).sum(dim=-1)
+    log_prob = head.log_prob(head(hidden), actions)
+    assert log_prob.shape == shape
+    th.testing.assert_close(log_prob, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_squashed_actions_at_the_bounds_count_as_just_inside():
+    head = make_action_head(HIDDEN_DIM, BOX, squashed=True)
+    parameters = head(th.randn(1, HIDDEN_DIM))
+    at_bounds = head.log_prob(parameters, th.tensor([[1.0, -1.0]]))
+    assert th.isfinite(at_bounds).all()
+    assert th.equal(at_bounds, head.log_prob(parameters, th.tensor([[SQUASHED_BOUND, -SQUASHED_BOUND]])))
+
+
+def test_squashed_gaussian_acts():
+    """Half of the samples lie above tanh of the mean, and all within the bounds."""
+    head = make_action_head(HIDDEN_DIM, BOX, squashed=True)
+    parameters = th.tensor([1.0, -0.5, 0.3, 0.3]).expand(20_000, -1)
+    best = head.act(parameters, deterministic=True)
+    th.testing.assert_close(best[0], th.tensor([1.0, -0.5]).tanh())
+    sampled = head.act(parameters, deterministic=False)
+    assert (sampled.abs() <= 1).all()
+    th.testing.assert_close((sampled > best).float().mean(dim=0), th.tensor([0.5, 0.5]), rtol=0, atol=0.02)
+    th.testing.assert_close(sampled.clamp(-0.9999, 0.9999).atanh().std(dim=0), th.full((2,), 0.3).exp(), rtol=0.05, atol=0)
 
 
 def test_gaussian_acts():
