@@ -11,8 +11,10 @@ from sb3_gac import GAC, LatentPlanPolicy
 from sb3_gac.data import Trajectory
 from sb3_gac.type_aliases import ElboTerms, TrajectoryBatch
 
-# The mean of N(0, I) is then the only plan there is
+# The mean of N(0, I) is then the only plan there is, and one network with a Gaussian clones it, as elsewhere
 NO_PLAN = {
+    "n_decoders": 1,
+    "use_squashed_gaussian": False,
     "use_conditional_prior": False,
     "use_encoder": False,
     "n_candidates": 1,
@@ -24,14 +26,14 @@ NO_PLAN = {
 
 class BehaviourCloning(GAC):
     """
-    GAC without plans: the same decoder given a plan of zeros, the same optimiser, likelihood and number of actions per step.
+    GAC without plans: a single decoder, given a plan of zeros, the same optimiser and number of actions per step.
 
     Transitions are drawn uniformly and independently, which suits cloning better than so many steps of each of a few
     trajectories. It learns offline only; for 10 % BC, hand it the :func:`best_trajectories`.
 
     :param policy: as GAC's.
     :param env: as GAC's.
-    :param policy_kwargs: as GAC's; what concerns plans has no effect.
+    :param policy_kwargs: as GAC's; what concerns plans, several decoders and squashed actions has no effect.
     :param kwargs: the other arguments of GAC; what concerns plans and returns has no effect.
     """
 

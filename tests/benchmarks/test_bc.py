@@ -6,6 +6,8 @@ import torch as th
 
 from benchmarks.bc import BehaviourCloning, best_trajectories
 from sb3_gac.data import Trajectory
+from sb3_gac.networks import FilmDecoder
+from sb3_gac.networks.action_head import GaussianActionHead
 
 DIRECTION = np.array([[0.8], [-0.4]])
 
@@ -48,6 +50,13 @@ def test_it_clones_what_was_recorded_alone() -> None:
         assert model.offline_buffer is not None
         assert model.offline_buffer.lengths.tolist() == [30] * 3
         assert (model.offline_buffer.sample(3, 9).weights == 1).all()
+
+
+def test_it_clones_with_one_network_and_a_gaussian() -> None:
+    kwargs = {"net_arch": [8], "n_decoders": 3, "use_squashed_gaussian": True}
+    model = BehaviourCloning("MlpLatentPolicy", policy_kwargs=kwargs, device="cpu").learn_offline([make_trajectory(30, 1.0)], 1)
+    assert type(model.actor.model.decoder) is FilmDecoder
+    assert type(model.actor.model.decoder.head) is GaussianActionHead
 
 
 def test_it_clones_what_it_is_shown_and_saves_it(tmp_path: Path) -> None:
