@@ -54,7 +54,8 @@ def test_it_clones_what_was_recorded_alone() -> None:
 
 def test_it_clones_with_one_network_and_a_gaussian() -> None:
     kwargs = {"net_arch": [8], "n_decoders": 3, "use_squashed_gaussian": True}
-    model = BehaviourCloning("MlpLatentPolicy", policy_kwargs=kwargs, device="cpu").learn_offline([make_trajectory(30, 1.0)], 1)
+    model = BehaviourCloning("MlpLatentPolicy", policy_kwargs=kwargs, device="cpu")
+    model.learn_offline([make_trajectory(30, 1.0)], 1)
     assert type(model.actor.model.decoder) is FilmDecoder
     assert type(model.actor.model.decoder.head) is GaussianActionHead
 
