@@ -1,4 +1,4 @@
-"""Behaviour cloning with GAC's decoder: what a plan is worth is the difference."""
+"""Behaviour cloning with one of GAC's decoders, without a plan."""
 
 from collections.abc import Sequence
 from typing import Any

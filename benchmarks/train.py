@@ -5,7 +5,7 @@ Train and evaluate GAC: from a data set, from an environment, or from the one an
     python -m benchmarks.train --env hopper-medium-replay --mode offline --data some/file.hdf5
     python -m benchmarks.train --env Pendulum-v1 -params gradient_steps:50 policy_kwargs.plan_dim:8
     python -m benchmarks.train --data mujoco/hopper/medium-v0              a Minari data set, which brings its environment
-    python -m benchmarks.train --env maze2d-umaze --algo bc10              10 % behaviour cloning with the same decoder
+    python -m benchmarks.train --env maze2d-umaze --algo bc10              10 % behaviour cloning with one such decoder
 
 What each run needs to be repeated, what it learnt, and how well it does are left in its folder.
 """
@@ -235,7 +235,7 @@ def _as_list(callback: MaybeCallback) -> list[BaseCallback]:
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = make_command_parser("train", __doc__)
-    parser.add_argument("--algo", choices=ALGOS, default="gac", help="GAC, or behaviour cloning with its decoder")
+    parser.add_argument("--algo", choices=ALGOS, default="gac", help="GAC, or behaviour cloning with one of its decoders")
     parser.add_argument("--mode", choices=MODES, help="phases (default: all that the hyper-parameters and the data allow)")
     add_run_options(parser, "overrides")
     parser.add_argument(

@@ -14,8 +14,10 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from torch.nn.utils import parameters_to_vector
 
 from sb3_gac import GAC, gac
+from sb3_gac.networks.action_head import GaussianActionHead, SquashedGaussianActionHead
 
 
 class Memory(KVWriter):
@@ -286,8 +288,20 @@ def test_n_critics(small_gac, diary_env):
 
 
 def test_n_decoders(small_gac, diary_env):
-    model = small_gac(diary_env(), policy_kwargs=dict(n_decoders=2)).learn(10)
-    assert len(model.actor.model.decoder.members) == 2
+    model = small_gac(diary_env(), policy_kwargs=dict(n_decoders=2))
+    before = [parameters_to_vector(member.parameters()) for member in model.actor.model.decoder.members]
+    model.learn(10)
+    after = [parameters_to_vector(member.parameters()) for member in model.actor.model.decoder.members]
+    assert len(after) == 2
+    assert not th.allclose(after[0], after[1])
+    for start, end in zip(before, after, strict=True):
+        assert not th.equal(start, end)
+
+
+@pytest.mark.parametrize(("squashed", "head"), [(False, GaussianActionHead), (True, SquashedGaussianActionHead)])
+def test_use_squashed_gaussian(small_gac, diary_env, squashed, head):
+    model = small_gac(diary_env(), policy_kwargs=dict(use_squashed_gaussian=squashed)).learn(10)
+    assert type(model.actor.model.decoder.head) is head
 
 
 @pytest.mark.parametrize("name", ["plan_dim", "n_decoders", "n_critics", "n_candidates", "n_averaged"])

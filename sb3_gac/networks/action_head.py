@@ -66,10 +66,10 @@ class ActionHead(nn.Module, ABC):
     @abstractmethod
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
         """
-        The most likely buffer action, or a sampled one.
+        The most likely buffer action, of a squashed Gaussian the median, or a sampled one.
 
         :param parameters: Parameters of the distribution, of shape ``(batch_size, n_parameters)``.
-        :param deterministic: Whether to take the most likely action.
+        :param deterministic: Whether not to sample.
         """
 
 
@@ -106,7 +106,7 @@ class SquashedGaussianActionHead(GaussianActionHead):
     """
     Diagonal Gaussian bent into (-1, 1) by tanh, the distribution that policies of SAC sample their actions from.
 
-    What its mean becomes is larger than the mean of the actions, which those near the bounds pull less.
+    The tanh of its mean lies further from zero than the mean of the actions does.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Box space of the actions.

@@ -97,10 +97,10 @@ class FilmDecoder(PlanDecoder):
 
 class DecoderEnsemble(PlanDecoder):
     """
-    Decoders that follow the same plans and share nothing else: each learns alone, and the mean of their actions is taken.
+    Decoders that follow the same plans and share no weights; the parameters of their actions' distributions are averaged.
 
-    Where the data shows what to do they agree, and elsewhere their errors cancel: cloned policies drift from the data by
-    small errors, which lead to larger ones (arXiv 1011.0686).
+    Each learns from its own likelihood. Where the data shows what to do they agree, and elsewhere their errors cancel: cloned
+    policies drift from the data by small errors, which lead to larger ones (arXiv 1011.0686).
 
     :param members: At least one decoder; all have the same spaces.
     """
@@ -113,7 +113,7 @@ class DecoderEnsemble(PlanDecoder):
 
     @property
     def head(self) -> ActionHead:  # type: ignore[override]
-        """Head of the first member: how actions are encoded, and made of the mean of the members' parameters."""
+        """Head of the first member: it says how actions are encoded, and makes them of the averaged parameters."""
         return self.members[0].head
 
     def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
