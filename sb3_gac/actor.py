@@ -44,7 +44,8 @@ class PlanActor(BasePolicy):
     :param use_residual_prior: Whether plans are bent by a learned residual.
     :param clock_scale: Steps after which the decoder's clock, age / (age + clock_scale), stands halfway; 0 for no clock. It
         tells the start of a plan from its end: at one and the same place, leaving and arriving are different actions.
-    :param n_decoders: Decoders that are averaged, see :class:`~sb3_gac.networks.decoder.DecoderEnsemble`; each has weights of its own.
+    :param n_decoders: Decoders, each with weights of its own, that are averaged, see
+        :class:`~sb3_gac.networks.decoder.DecoderEnsemble`.
     :param use_squashed_gaussian: Whether Box actions are a Gaussian's bent into their bounds by tanh, as those that SAC's
         policies sample, instead of one cut off there, as those with noise added.
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
