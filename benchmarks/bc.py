@@ -12,7 +12,7 @@ from sb3_gac.data import Trajectory
 from sb3_gac.type_aliases import ElboTerms, TrajectoryBatch
 
 # The mean of N(0, I) is then the only plan there is, and one network with a Gaussian clones it, as elsewhere
-NO_PLAN = {
+PLAIN = {
     "n_decoders": 1,
     "use_squashed_gaussian": False,
     "use_conditional_prior": False,
@@ -46,7 +46,7 @@ class BehaviourCloning(GAC):
         **kwargs: Any,
     ) -> None:
         kwargs |= {"completion_horizon": None, "step_weighting": 0.0}  # what was recorded is cloned, and all steps alike
-        super().__init__(policy, env, policy_kwargs={**(policy_kwargs or {}), **NO_PLAN}, **kwargs)
+        super().__init__(policy, env, policy_kwargs={**(policy_kwargs or {}), **PLAIN}, **kwargs)
 
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
         """As many actions as GAC scores, the encoder's share left out, each from a trajectory of its own."""
