@@ -16,6 +16,7 @@ AT_LEAST = {
     "finetune_lr_factor": 0,
     "step_weighting": 0,
     "n_followed_plans": 0,
+    "n_hold_steps": 0,
 }
 DEFAULT_TO_NONE = ("completion_horizon", "n_encode_steps", "n_score_steps")
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")

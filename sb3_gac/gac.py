@@ -26,8 +26,8 @@ from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.credit import step_weights
 from sb3_gac.data.dataset import DatasetSource
-from sb3_gac.data.decomposition import check_vectors
 from sb3_gac.data.space import check_supported
+from sb3_gac.data.standardization import check_vectors
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
@@ -105,6 +105,7 @@ class GAC(OffPolicyAlgorithm):
         stays.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
+    :param n_hold_steps: Simulated steps of staying that completed trajectories end with, where the data knows how; 0 for none.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that
         holds fewer trajectories than a batch has places for.
     :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
@@ -173,6 +174,7 @@ class GAC(OffPolicyAlgorithm):
         best_by: Literal["return", "advantage"] = "advantage",
         step_weighting: float = 0.0,
         completion_horizon: int | None = None,
+        n_hold_steps: int = 20,
         offline_ratio: float = 0.5,
         finetune_lr_factor: float = 1.0,
         n_followed_plans: int = 64,
@@ -234,6 +236,7 @@ class GAC(OffPolicyAlgorithm):
         self.best_by = best_by
         self.step_weighting = step_weighting
         self.completion_horizon = completion_horizon
+        self.n_hold_steps = n_hold_steps
         self.offline_ratio = offline_ratio
         self.finetune_lr_factor = finetune_lr_factor
         self.n_followed_plans = n_followed_plans
@@ -576,7 +579,7 @@ class GAC(OffPolicyAlgorithm):
         trajectories = dataset.trajectories
         if self.completion_horizon is not None:
             self._tell(f"Completing {len(trajectories)} trajectories to {self.completion_horizon} steps")
-            trajectories = complete_trajectories(trajectories, self.completion_horizon)
+            trajectories = complete_trajectories(trajectories, self.completion_horizon, self.n_hold_steps)
         buffer = TrajectoryReplayBuffer(
             sum(len(trajectory) for trajectory in trajectories),
             self.observation_space,

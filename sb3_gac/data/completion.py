@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch as th
 
-from sb3_gac.data.decomposition import decompose_returns, standardized_observations
+from sb3_gac.data.decomposition import decompose_returns
+from sb3_gac.data.holding import Holding
+from sb3_gac.data.standardization import StandardizedObservations
 from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations
 from sb3_gac.random_state import fork_random_state
 
@@ -15,9 +17,12 @@ MAX_GAP = 0.05  # between the ends of a joint, root mean square of the standardi
 N_JOINTS = 64  # looked at for each trajectory, the nearest first
 TIME_UNIT = 10  # steps of the environment for one of the dynamic programming
 MAX_DISTANCES = 2**24  # computed at a time
+N_HOLD_STEPS = 20
 
 
-def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int) -> list[Trajectory]:
+def complete_trajectories(
+    trajectories: Sequence[Trajectory], horizon: int, n_hold_steps: int = N_HOLD_STEPS
+) -> list[Trajectory]:
     """
     Let trajectories that were truncated before the horizon go on to it, as they ended and as well as the data knows how.
 
@@ -38,7 +43,7 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int) -> l
     if horizon < 1:
         raise ValueError(f"horizon must be a positive number of steps, got {horizon}")
     with fork_random_state(0):
-        continuations = _Continuations(trajectories, horizon)
+        continuations = _Continuations(trajectories, horizon, n_hold_steps)
         completed = []
         for index, trajectory in enumerate(trajectories):
             completed.append(continuations.stay(index))
@@ -55,11 +60,14 @@ class _Continuations:
 
     :param trajectories: See :func:`complete_trajectories`.
     :param horizon: See :func:`complete_trajectories`.
+    :param n_hold_steps: See :func:`complete_trajectories`.
     """
 
-    def __init__(self, trajectories: Sequence[Trajectory], horizon: int):
+    def __init__(self, trajectories: Sequence[Trajectory], horizon: int, n_hold_steps: int):
         self.horizon = horizon
+        self.n_hold_steps = n_hold_steps
         self.trajectories = trajectories
+        self.standardized = StandardizedObservations(trajectories)
         self.observations = _concatenate([trajectory.observations for trajectory in trajectories])
         self.actions = np.concatenate([trajectory.actions for trajectory in trajectories])
         lengths = np.array([len(trajectory) for trajectory in trajectories])
@@ -77,6 +85,7 @@ class _Continuations:
         self.toll = np.minimum(self.pace, 0.0) if returns.sum() < 0 else np.zeros(len(trajectories))
         self.joints, is_near = self._find_joints()
         self.choices = self._choose(is_near & ~self.is_terminal[:, None])
+        self.holding = Holding(self.standardized.rows.numpy(), self.actions, self.n_left > 1)
 
     def stay(self, index: int) -> Trajectory:
         """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
@@ -94,7 +103,8 @@ class _Continuations:
             time = max(time - len(legs[-1]), 0)
             choice = self.choices[time // TIME_UNIT, index]
             if choice == 0:
-                return self._trajectory(np.concatenate(legs), total + time * self.pace[index])
+                n_held = 0 if self.is_terminal[index] else min(self.n_hold_steps, time)
+                return self._trajectory(np.concatenate(legs), total + time * self.pace[index], n_held)
             total += JOINT_STEPS * self.toll[index]
             time -= JOINT_STEPS
             step = self.joints[index, choice - 1]
@@ -102,7 +112,7 @@ class _Continuations:
 
     def _find_joints(self) -> tuple[Array, Array]:
         """Steps nearest to the end of each trajectory and whether they are near, each ``(n_trajectories, n_joints)``."""
-        rows = standardized_observations(self.trajectories)
+        rows = self.standardized.rows
         ends = th.as_tensor(self.ends - 1).split(max(MAX_DISTANCES // len(rows), 1))
         nearest = [th.cdist(rows[some], rows).topk(min(N_JOINTS, len(rows)), largest=False) for some in ends]
         gaps, steps = (th.cat(parts).numpy() for parts in zip(*nearest, strict=True))
@@ -125,17 +135,16 @@ class _Continuations:
             choices[units], value[units] = options.argmax(axis=1), options.max(axis=1)
         return choices
 
-    def _trajectory(self, steps: Array, total: float) -> Trajectory:
-        rewards = np.zeros(len(steps))
+    def _trajectory(self, steps: Array, total: float, n_held: int = 0) -> Trajectory:
+        observations, actions = map_observations(lambda array: array[steps], self.observations), self.actions[steps]
+        if n_held > 0:
+            held, holding_actions = self.holding.stay(int(steps[-1]), n_held)
+            observations = _concatenate((observations, self.standardized.restore(held)))
+            actions = np.concatenate((actions, holding_actions))
+        rewards = np.zeros(len(actions))
         rewards[-1] = total
         is_terminal = bool(self.is_terminal[self.owners[steps[-1]]])
-        return Trajectory(
-            map_observations(lambda array: array[steps], self.observations),
-            self.actions[steps],
-            rewards,
-            terminated=is_terminal,
-            truncated=not is_terminal,
-        )
+        return Trajectory(observations, actions, rewards, terminated=is_terminal, truncated=not is_terminal)
 
 
 def _concatenate(parts: Sequence[Observations]) -> Observations:

@@ -7,8 +7,9 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from sb3_gac.data.decomposition import decompose_returns, standardized_observations
+from sb3_gac.data.decomposition import decompose_returns
 from sb3_gac.data.regression import fit
+from sb3_gac.data.standardization import StandardizedObservations
 from sb3_gac.data.trajectory import Array, Trajectory
 from sb3_gac.random_state import fork_random_state
 
@@ -56,7 +57,7 @@ def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
     :raises ValueError: when observations are images.
     """
     with fork_random_state(0):
-        rows = standardized_observations(trajectories)
+        rows = StandardizedObservations(trajectories).rows
         rewards = decompose_returns(trajectories)
         ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
         is_terminal = np.array([trajectory.terminated for trajectory in trajectories])

@@ -1,22 +1,21 @@
 """Which steps of trajectories their returns must have come from."""
 
 from collections.abc import Sequence
-from operator import itemgetter
 
-import numpy as np
 import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
 from sb3_gac.data.regression import fit
-from sb3_gac.data.trajectory import Array, Trajectory, observation_items
+from sb3_gac.data.standardization import StandardizedObservations
+from sb3_gac.data.trajectory import Array, Trajectory
 
 GRADIENT_STEPS = 1000
 BATCH_SIZE = 64  # whole trajectories
 LEARNING_RATE = 3e-3
 NET_ARCH = [64, 64]
 N_WAVES, WAVE_NUMBER = 32, 1.5  # of the random Fourier features, per standard deviation of an observation
-MIN_STD = 1e-8
+MIN_SCALE = 1e-8
 MIN_SPREAD = 0.3  # of returns, as a share of their size: where all are alike, their differences are no scale
 
 
@@ -31,11 +30,11 @@ def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
     :return: The rewards of all steps, in order, of shape ``(n_steps,)``.
     :raises ValueError: when observations are images.
     """
-    rows = standardized_observations(trajectories)
+    rows = StandardizedObservations(trajectories).rows
     lengths = th.tensor([len(trajectory) for trajectory in trajectories])
     starts = lengths.cumsum(0) - lengths
     returns = th.tensor([trajectory.total_return for trajectory in trajectories], dtype=th.float32)
-    scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_STD)
+    scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_SCALE)
     unit = scale / lengths.float().mean().sqrt()
     # Rewards may change within a step or two, which a network of the bare observation learns last
     waves = rows @ (WAVE_NUMBER * th.randn(rows.shape[1], N_WAVES))
@@ -54,39 +53,3 @@ def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
     with th.no_grad():
         rewards: Array = (net(features).squeeze(-1) * unit).double().numpy()
     return rewards
-
-
-def standardized_observations(trajectories: Sequence[Trajectory]) -> th.Tensor:
-    """
-    Observations of all steps, in order, with zero mean and unit standard deviation, of shape ``(n_steps, n_entries)``.
-
-    :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
-    :raises ValueError: when observations are images.
-    """
-    check_vectors(trajectories)
-    rows = th.as_tensor(np.concatenate([_as_vectors(trajectory) for trajectory in trajectories]), dtype=th.float32)
-    is_constant = (rows == rows[0]).all(dim=0)  # what rounding leaves of its mean would be divided by next to nothing
-    standardized = (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0).clamp(min=MIN_STD)
-    return standardized.masked_fill(is_constant, 0.0)
-
-
-def check_vectors(trajectories: Sequence[Trajectory]) -> None:
-    """
-    Refuse observations that are images: a network as small as the one here learns nothing of them.
-
-    :param trajectories: At least one trajectory; all have the same spaces.
-    :raises ValueError: when observations are images.
-    """
-    for name, array in observation_items(trajectories[0].observations):
-        if array.ndim > 3:
-            raise ValueError(
-                f"{name} of shape {array.shape} are images: completion_horizon and step_weighting take apart returns of "
-                "trajectories of vectors"
-            )
-
-
-def _as_vectors(trajectory: Trajectory) -> Array:
-    arrays = []
-    for _, array in sorted(observation_items(trajectory.observations), key=itemgetter(0)):
-        arrays.append(array.reshape(len(trajectory), -1))
-    return np.concatenate(arrays, axis=1)

@@ -1,0 +1,67 @@
+"""Observations of a data set as rows of numbers of about unit spread, and back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch as th
+
+from sb3_gac.data.trajectory import Array, Observations, Trajectory, observation_items
+
+MIN_STD = 1e-8
+
+
+class StandardizedObservations:
+    """
+    Observations of all steps of a data set, in order, with zero mean and unit standard deviation.
+
+    :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
+    :raises ValueError: when observations are images.
+    """
+
+    rows: th.Tensor  #: Of shape ``(n_steps, n_entries)``; a dict's vectors follow each other in the order of its keys.
+
+    def __init__(self, trajectories: Sequence[Trajectory]) -> None:
+        check_vectors(trajectories)
+        self._example = trajectories[0].observations
+        flat = np.concatenate([_flatten(trajectory.observations) for trajectory in trajectories])
+        raw = th.as_tensor(flat, dtype=th.float32)
+        is_constant = (raw == raw[0]).all(dim=0)  # what rounding leaves of its mean would be divided by next to nothing
+        self._mean = th.where(is_constant, raw[0], raw.mean(dim=0))
+        self._std = raw.std(dim=0, correction=0).clamp(min=MIN_STD)
+        self.rows = ((raw - self._mean) / self._std).masked_fill(is_constant, 0.0)
+
+    def restore(self, rows: Array) -> Observations:
+        """
+        Observations of which these are the rows.
+
+        :param rows: Standardised observations, of shape ``(n_steps, n_entries)``.
+        """
+        raw = rows * self._std.numpy() + self._mean.numpy()
+        vectors = _vectors(self._example)
+        ends = np.cumsum([array[0].size for array in vectors.values()])
+        parts = zip(vectors.items(), np.split(raw, ends[:-1], axis=1), strict=True)
+        restored = {key: part.reshape(len(raw), *array.shape[1:]).astype(array.dtype) for (key, array), part in parts}
+        return restored if isinstance(self._example, dict) else restored[""]
+
+
+def check_vectors(trajectories: Sequence[Trajectory]) -> None:
+    """
+    Refuse observations that are images: networks as small as those here learn nothing of them.
+
+    :param trajectories: At least one trajectory; all have the same spaces.
+    :raises ValueError: when observations are images.
+    """
+    for name, array in observation_items(trajectories[0].observations):
+        if array.ndim > 3:
+            raise ValueError(
+                f"{name} of shape {array.shape} are images: completion_horizon and step_weighting take apart returns of "
+                "trajectories of vectors"
+            )
+
+
+def _vectors(observations: Observations) -> dict[str, Array]:
+    return dict(sorted(observations.items())) if isinstance(observations, dict) else {"": observations}
+
+
+def _flatten(observations: Observations) -> Array:
+    return np.concatenate([array.reshape(len(array), -1) for array in _vectors(observations).values()], axis=1)
