@@ -17,11 +17,10 @@ MAX_GAP = 0.05  # between the ends of a joint, root mean square of the standardi
 N_JOINTS = 64  # looked at for each trajectory, the nearest first
 TIME_UNIT = 10  # steps of the environment for one of the dynamic programming
 MAX_DISTANCES = 2**24  # computed at a time
-N_HOLD_STEPS = 20
 
 
 def complete_trajectories(
-    trajectories: Sequence[Trajectory], horizon: int, n_hold_steps: int = N_HOLD_STEPS
+    trajectories: Sequence[Trajectory], horizon: int, n_hold_steps: int = 20
 ) -> list[Trajectory]:
     """
     Let trajectories that were truncated before the horizon go on to it, as they ended and as well as the data knows how.
@@ -34,8 +33,12 @@ def complete_trajectories(
     terminated, or lasted the horizon, keeps its return. The rewards of single steps are never looked at:
     :func:`~sb3_gac.data.decomposition.decompose_returns` tells what they must have been.
 
+    What is cut on arrival does not show how to stop, either. What goes on and stays in the end is followed by simulated
+    steps of staying there (:mod:`~sb3_gac.data.holding`), with pushes that it withstands, where the data knows how.
+
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param horizon: Steps of an episode in the environment.
+    :param n_hold_steps: Steps of staying that are shown, no more than are left to the horizon; 0 for none.
     :return: The completed trajectories in the order of the given ones, with their return at their last step; the same for
         the same data.
     :raises ValueError: when the horizon is not positive, or observations are images.
