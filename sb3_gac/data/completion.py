@@ -19,9 +19,7 @@ TIME_UNIT = 10  # steps of the environment for one of the dynamic programming
 MAX_DISTANCES = 2**24  # computed at a time
 
 
-def complete_trajectories(
-    trajectories: Sequence[Trajectory], horizon: int, n_hold_steps: int = 20
-) -> list[Trajectory]:
+def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_hold_steps: int = 20) -> list[Trajectory]:
     """
     Let trajectories that were truncated before the horizon go on to it, as they ended and as well as the data knows how.
 
@@ -88,7 +86,9 @@ class _Continuations:
         self.toll = np.minimum(self.pace, 0.0) if returns.sum() < 0 else np.zeros(len(trajectories))
         self.joints, is_near = self._find_joints()
         self.choices = self._choose(is_near & ~self.is_terminal[:, None])
-        self.holding = Holding(self.standardized.rows.numpy(), self.actions, self.n_left > 1)
+        # Between two whole numbers there is nothing to simulate
+        is_held = n_hold_steps > 0 and self.standardized.is_continuous and self.actions.dtype.kind == "f"
+        self.holding = Holding(self.standardized.rows.numpy(), self.actions, self.n_left > 1) if is_held else None
 
     def stay(self, index: int) -> Trajectory:
         """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
@@ -140,7 +140,7 @@ class _Continuations:
 
     def _trajectory(self, steps: Array, total: float, n_held: int = 0) -> Trajectory:
         observations, actions = map_observations(lambda array: array[steps], self.observations), self.actions[steps]
-        if n_held > 0:
+        if self.holding is not None and n_held > 0:
             held, holding_actions = self.holding.stay(int(steps[-1]), n_held)
             observations = _concatenate((observations, self.standardized.restore(held)))
             actions = np.concatenate((actions, holding_actions))

@@ -1,5 +1,6 @@
 """Observations of a data set as rows of numbers of about unit spread, and back."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,26 +23,33 @@ class StandardizedObservations:
 
     def __init__(self, trajectories: Sequence[Trajectory]) -> None:
         check_vectors(trajectories)
-        self._example = trajectories[0].observations
-        flat = np.concatenate([_flatten(trajectory.observations) for trajectory in trajectories])
+        parts = [_vectors(trajectory.observations) for trajectory in trajectories]
+        self._is_dict = isinstance(trajectories[0].observations, dict)
+        self._shapes = {key: array.shape[1:] for key, array in parts[0].items()}
+        self._dtypes = {key: np.result_type(*{part[key].dtype for part in parts}) for key in self._shapes}
+        flat = np.concatenate([_flatten(part) for part in parts])
         raw = th.as_tensor(flat, dtype=th.float32)
         is_constant = (raw == raw[0]).all(dim=0)  # what rounding leaves of its mean would be divided by next to nothing
         self._mean = th.where(is_constant, raw[0], raw.mean(dim=0))
         self._std = raw.std(dim=0, correction=0).clamp(min=MIN_STD)
         self.rows = ((raw - self._mean) / self._std).masked_fill(is_constant, 0.0)
 
+    @property
+    def is_continuous(self) -> bool:
+        """Whether all observations are floats, so that what lies between two of them is one, too."""
+        return all(dtype.kind == "f" for dtype in self._dtypes.values())
+
     def restore(self, rows: Array) -> Observations:
         """
-        Observations of which these are the rows.
+        Observations of which these are the rows, where observations are floats.
 
         :param rows: Standardised observations, of shape ``(n_steps, n_entries)``.
         """
         raw = rows * self._std.numpy() + self._mean.numpy()
-        vectors = _vectors(self._example)
-        ends = np.cumsum([array[0].size for array in vectors.values()])
-        parts = zip(vectors.items(), np.split(raw, ends[:-1], axis=1), strict=True)
-        restored = {key: part.reshape(len(raw), *array.shape[1:]).astype(array.dtype) for (key, array), part in parts}
-        return restored if isinstance(self._example, dict) else restored[""]
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()])
+        parts = zip(self._shapes.items(), np.split(raw, ends[:-1], axis=1), strict=True)
+        restored = {key: part.reshape(len(raw), *shape).astype(self._dtypes[key]) for (key, shape), part in parts}
+        return restored if self._is_dict else restored[""]
 
 
 def check_vectors(trajectories: Sequence[Trajectory]) -> None:
@@ -63,5 +71,5 @@ def _vectors(observations: Observations) -> dict[str, Array]:
     return dict(sorted(observations.items())) if isinstance(observations, dict) else {"": observations}
 
 
-def _flatten(observations: Observations) -> Array:
-    return np.concatenate([array.reshape(len(array), -1) for array in _vectors(observations).values()], axis=1)
+def _flatten(vectors: dict[str, Array]) -> Array:
+    return np.concatenate([array.reshape(len(array), -1) for array in vectors.values()], axis=1)
