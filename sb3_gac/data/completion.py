@@ -32,17 +32,19 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_ho
     :func:`~sb3_gac.data.decomposition.decompose_returns` tells what they must have been.
 
     What is cut on arrival does not show how to stop, either. What goes on and stays in the end is followed by simulated
-    steps of staying there (:mod:`~sb3_gac.data.holding`), with pushes that it withstands, where the data knows how.
+    steps of staying there (:class:`~sb3_gac.data.holding.Holding`), with pushes that it withstands, where the data knows how.
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param horizon: Steps of an episode in the environment.
     :param n_hold_steps: Steps of staying that are shown, no more than are left to the horizon; 0 for none.
     :return: The completed trajectories in the order of the given ones, with their return at their last step; the same for
         the same data.
-    :raises ValueError: when the horizon is not positive, or observations are images.
+    :raises ValueError: when the horizon is not positive, the number of steps is negative, or observations are images.
     """
     if horizon < 1:
         raise ValueError(f"horizon must be a positive number of steps, got {horizon}")
+    if n_hold_steps < 0:
+        raise ValueError(f"n_hold_steps must not be negative, got {n_hold_steps}")
     with fork_random_state(0):
         continuations = _Continuations(trajectories, horizon, n_hold_steps)
         completed = []

@@ -67,7 +67,7 @@ class Holding:
         self.low, self.high = self.rows.min(axis=0) - MARGIN, self.rows.max(axis=0) + MARGIN
         self.followed = np.flatnonzero(is_followed)
         self.before = self.rows[self.followed]
-        self.sizes = np.square(self.before).sum(axis=1)
+        self.squares = np.square(self.before).sum(axis=1)
         self.changes = self.rows[self.followed + 1] - self.before
         self.regulators: dict[int, _Regulator | None] = {}
         self.generator = np.random.default_rng(0)
@@ -119,7 +119,7 @@ class Holding:
         The linear model of a place, as of a :class:`_Regulator`; how far from the place, and from the mean action, to rest;
         whether the model and its rest are to be trusted.
         """
-        distances = self.sizes - 2 * self.before @ place  # squared, but for what is the same for all
+        distances = self.squares - 2 * self.before @ place  # squared, but for what is the same for all
         near = np.argpartition(distances, N_NEAR - 1)[:N_NEAR]
         changes = self.changes[near]
         inputs = np.column_stack((self.before[near] - place, self.actions[self.followed[near]], np.ones(N_NEAR)))

@@ -19,7 +19,7 @@ class StandardizedObservations:
     :raises ValueError: when observations are images.
     """
 
-    rows: th.Tensor  #: Of shape ``(n_steps, n_entries)``; a dict's vectors follow each other in the order of its keys.
+    rows: th.Tensor  # (n_steps, n_entries); a dict's vectors follow each other in the order of its keys
 
     def __init__(self, trajectories: Sequence[Trajectory]) -> None:
         check_vectors(trajectories)

@@ -48,7 +48,6 @@ INNER = [index for index, whole in enumerate(DRIVES) if abs(whole.observations[-
 
 def test_what_is_shown_is_how_the_point_moves_and_brings_it_to_rest():
     holding, standardized = holding_of(DRIVES)
-    np.random.seed(0)
     for index in (0, 17, 59):
         rows, actions = holding.stay(int(ENDS[index]), 40)
         states = standardized.restore(rows)
@@ -94,7 +93,7 @@ def topple(state: np.ndarray, force: np.ndarray) -> np.ndarray:
 
 
 def noise(state: np.ndarray, force: np.ndarray) -> np.ndarray:
-    return np.random.default_rng(abs(hash(state.tobytes())) % 2**32).normal(size=2)
+    return np.random.default_rng(state.view(np.uint64)).normal(size=2)
 
 
 def fall(state: np.ndarray, force: np.ndarray) -> np.ndarray:
@@ -198,5 +197,7 @@ def test_a_model_learns_how_to_stay_unless_told_not_to(known_rewards):
         model.set_offline_data(DRIVES)
         lengths.append(model.offline_buffer.lengths[1::3])
     assert ((lengths[1] - lengths[0])[INNER] == 10).all()
+    with pytest.raises(ValueError, match="n_hold_steps must not be negative, got -1"):
+        complete_trajectories(DRIVES, HORIZON, n_hold_steps=-1)
     with pytest.raises(ValueError, match="n_hold_steps must be at least 0, got -1"):
         GAC("MlpLatentPolicy", n_hold_steps=-1)
