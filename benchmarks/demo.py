@@ -1,7 +1,7 @@
 """
-GAC in four minutes on two CPU cores: learn a maze from a data set, then go on learning in it.
+GAC in two to four minutes on two CPU cores: learn a maze from a data set, then go on learning in it.
 
-    python -m benchmarks.demo                          about four minutes
+    python -m benchmarks.demo                          two to four minutes
     python -m benchmarks.demo --steps 400 --online-steps 2000 --data-steps 50000 --episodes 10
                                                        a minute or so, to see that it runs
 
