@@ -15,6 +15,8 @@ from sb3_gac.type_aliases import ElboTerms, TrajectoryBatch
 PLAIN = {
     "n_decoders": 1,
     "use_squashed_gaussian": False,
+    "nll_beta": 0.0,
+    "n_waves": 0,
     "use_conditional_prior": False,
     "use_encoder": False,
     "n_candidates": 1,

@@ -48,6 +48,11 @@ class PlanActor(BasePolicy):
         :class:`~sb3_gac.networks.decoder.DecoderEnsemble`.
     :param use_squashed_gaussian: Whether Box actions are a Gaussian's bent into their bounds by tanh, as those that SAC's
         policies sample, instead of one cut off there, as those with noise added.
+    :param nll_beta: Power of the variance that gradients of Box actions' likelihoods are weighted by, from 0 (not at all) to 1,
+        see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
+    :param n_waves: Random Fourier features of what a decoder sees, so that it tells apart what is near, see
+        :class:`~sb3_gac.fourier.FourierFeatures`; 0 for none.
+    :param wave_scale: Standard deviation of their wave numbers, in radians per standard deviation of an observation.
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_elites: Plans of the best known trajectories compared with them when exploiting.
@@ -85,6 +90,9 @@ class PlanActor(BasePolicy):
         clock_scale: float = 100.0,
         n_decoders: int = 1,
         use_squashed_gaussian: bool = False,
+        nll_beta: float = 0.0,
+        n_waves: int = 0,
+        wave_scale: float = 0.5,
         n_critics: int = 5,
         n_candidates: int = 256,
         n_elites: int = 0,
@@ -117,6 +125,12 @@ class PlanActor(BasePolicy):
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
+        if not 0 <= nll_beta <= 1:
+            raise ValueError(f"nll_beta must be in [0, 1], got {nll_beta}")
+        if n_waves < 0:
+            raise ValueError(f"n_waves must be at least 0, got {n_waves}")
+        if wave_scale <= 0:
+            raise ValueError(f"wave_scale must be above 0, got {wave_scale}")
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.plan_dim = plan_dim
@@ -126,6 +140,9 @@ class PlanActor(BasePolicy):
         self.clock_scale = clock_scale
         self.n_decoders = n_decoders
         self.use_squashed_gaussian = use_squashed_gaussian
+        self.nll_beta = nll_beta
+        self.n_waves = n_waves
+        self.wave_scale = wave_scale
         self.n_critics = n_critics
         self.n_candidates = n_candidates
         self.n_elites = n_elites
@@ -162,8 +179,20 @@ class PlanActor(BasePolicy):
         self.register_buffer("candidate_noise", noise, persistent=False)
 
     def _make_decoder(self, decoder_dim: int, net_arch: list[int]) -> PlanDecoder:
-        arguments = decoder_dim, self.plan_dim, self.action_space, net_arch, self.activation_fn, self.use_squashed_gaussian
-        decoders = [FilmDecoder(*arguments) for _ in range(self.n_decoders)]
+        decoders = [
+            FilmDecoder(
+                decoder_dim,
+                self.plan_dim,
+                self.action_space,
+                net_arch,
+                self.activation_fn,
+                self.use_squashed_gaussian,
+                self.nll_beta,
+                self.n_waves,
+                self.wave_scale,
+            )
+            for _ in range(self.n_decoders)
+        ]
         return decoders[0] if len(decoders) == 1 else DecoderEnsemble(decoders)
 
     @property
@@ -174,9 +203,9 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_conditional_critic use_residual_prior clock_scale n_decoders use_squashed_gaussian n_critics n_candidates "
-            "n_elites n_averaged exploit_steps exploit_learning_rate pessimism prior_weight explore_ratio explore_steps "
-            "explore_step_size use_action_noise replan_freq"
+            "use_conditional_critic use_residual_prior clock_scale n_decoders use_squashed_gaussian nll_beta n_waves "
+            "wave_scale n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate pessimism prior_weight "
+            "explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 

@@ -18,6 +18,8 @@ CHAINS = (
     "gac -> checkpoint -> __init__",
     "hub -> zoo -> benchmarks",
     "random_state -> data",
+    "fourier -> data",
+    "fourier -> networks",
     "random_state -> asking -> plots -> hub",
     "gac -> asking",
     "extra -> plots",

@@ -77,14 +77,18 @@ class GaussianActionHead(ActionHead):
     """
     Diagonal Gaussian on [-1, 1] with a bounded mean and a clamped, observation-dependent log standard deviation.
 
-    The parameters are means, then log standard deviations.
+    The parameters are means, then log standard deviations. The likelihood pulls a mean the less the wider its Gaussian is, so
+    that actions that are predicted badly are hardly learnt: they pass for noise. With ``nll_beta`` each gradient is
+    weighted by the variance to this power, and only the gradient (arXiv 2203.09168).
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Box space of the actions.
+    :param nll_beta: 0 for the gradient of the likelihood; with 1 that of a mean is the one of its squared error.
     """
 
-    def __init__(self, hidden_dim: int, action_space: spaces.Box) -> None:
+    def __init__(self, hidden_dim: int, action_space: spaces.Box, nll_beta: float = 0.0) -> None:
         super().__init__(action_space)
+        self.nll_beta = nll_beta
         self.encoded_dim = self.action_dim
         self.net = nn.Linear(hidden_dim, 2 * self.action_dim)
 
@@ -95,7 +99,11 @@ class GaussianActionHead(ActionHead):
     def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
         standardised = (actions - mean) * (-log_std).exp()
-        return -(0.5 * standardised.square() + log_std).sum(dim=-1) - 0.5 * self.action_dim * math.log(2 * math.pi)
+        log_probs = -(0.5 * standardised.square() + log_std)
+        if self.nll_beta > 0:
+            weights = (2 * self.nll_beta * log_std.detach()).exp()
+            log_probs = log_probs.detach() + weights * (log_probs - log_probs.detach())
+        return log_probs.sum(dim=-1) - 0.5 * self.action_dim * math.log(2 * math.pi)
 
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
@@ -110,6 +118,7 @@ class SquashedGaussianActionHead(GaussianActionHead):
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Box space of the actions.
+    :param nll_beta: See :class:`GaussianActionHead`.
     """
 
     def forward(self, hidden: th.Tensor) -> th.Tensor:
@@ -173,14 +182,17 @@ class CategoricalActionHead(ActionHead):
         return self._distribution(parameters).get_actions(deterministic).view(-1, self.action_dim).float()
 
 
-def make_action_head(hidden_dim: int, action_space: spaces.Space[Any], squashed: bool = False) -> ActionHead:
+def make_action_head(
+    hidden_dim: int, action_space: spaces.Space[Any], squashed: bool = False, nll_beta: float = 0.0
+) -> ActionHead:
     """
     Action likelihood for a space.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Space of the actions.
     :param squashed: Whether Box actions are a Gaussian's bent into their bounds by tanh, instead of one cut off there.
+    :param nll_beta: How the gradients of a Gaussian's likelihood are weighted, see :class:`GaussianActionHead`.
     """
     if isinstance(action_space, spaces.Box):
-        return (SquashedGaussianActionHead if squashed else GaussianActionHead)(hidden_dim, action_space)
+        return (SquashedGaussianActionHead if squashed else GaussianActionHead)(hidden_dim, action_space, nll_beta)
     return CategoricalActionHead(hidden_dim, action_space)

@@ -9,6 +9,7 @@ import torch as th
 from gymnasium import spaces
 from torch import nn
 
+from sb3_gac.fourier import FourierFeatures
 from sb3_gac.networks.action_head import ActionHead, make_action_head
 
 
@@ -50,6 +51,10 @@ class FilmDecoder(PlanDecoder):
     :param net_arch: Hidden layers.
     :param activation_fn: Activation of the hidden layers.
     :param squashed: Whether Box actions are a Gaussian's bent into their bounds by tanh, instead of one cut off there.
+    :param nll_beta: How the gradients of a Gaussian's likelihood are weighted, see
+        :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
+    :param n_waves: Waves that follow the features, see :class:`~sb3_gac.fourier.FourierFeatures`; 0 for none.
+    :param wave_scale: Their scale.
     """
 
     def __init__(
@@ -60,14 +65,20 @@ class FilmDecoder(PlanDecoder):
         net_arch: list[int],
         activation_fn: type[nn.Module],
         squashed: bool = False,
+        nll_beta: float = 0.0,
+        n_waves: int = 0,
+        wave_scale: float = 0.5,
     ) -> None:
         super().__init__()
+        self.waves = FourierFeatures(features_dim, n_waves, wave_scale) if n_waves > 0 else None
+        if self.waves is not None:
+            features_dim = self.waves.out_dim
         dims = [features_dim if net_arch else features_dim + plan_dim, *net_arch]
         self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in pairwise(dims)])
         self.net_arch = net_arch
         self.modulation = nn.Linear(plan_dim, 2 * sum(net_arch)) if net_arch else None  # of all layers in one product
         self.activation = activation_fn()
-        self.head = make_action_head(dims[-1], action_space, squashed)
+        self.head = make_action_head(dims[-1], action_space, squashed, nll_beta)
 
     def forward(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
         """
@@ -80,6 +91,8 @@ class FilmDecoder(PlanDecoder):
         return parameters
 
     def _hidden(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
+        if self.waves is not None:
+            features = self.waves(features)
         if self.modulation is None:
             return th.cat((features, plans.expand(*features.shape[:-1], -1)), dim=-1)
         modulations = self.modulation(plans).split(2 * self.net_arch, dim=-1)  # scales of all layers, then shifts

@@ -73,6 +73,29 @@ def test_squashed_gaussian(shape):
     th.testing.assert_close(log_prob, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("squashed", [False, True])
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+def test_gradients_are_weighted_by_the_variance_and_likelihoods_are_not(squashed, beta):
+    plain, weighted = (make_action_head(HIDDEN_DIM, BOX, squashed, nll_beta) for nll_beta in (0.0, beta))
+    parameters, actions = th.randn(BATCH_SIZE, 4), 0.9 * sample_actions(BOX, (BATCH_SIZE,))
+    gradients = []
+    for head in (plain, weighted):
+        leaf = parameters.clone().requires_grad_()
+        log_prob = head.log_prob(leaf, actions)
+        log_prob.sum().backward()
+        gradients.append(leaf.grad)
+        th.testing.assert_close(log_prob, plain.log_prob(parameters, actions))
+    variance = (2 * parameters[:, 2:]).exp()
+    th.testing.assert_close(gradients[1], gradients[0] * (variance**beta).repeat(1, 2))
+
+
+def test_a_mean_of_weight_one_is_pulled_by_its_squared_error():
+    head = make_action_head(HIDDEN_DIM, BOX, nll_beta=1.0)
+    parameters, actions = th.randn(BATCH_SIZE, 4).requires_grad_(), sample_actions(BOX, (BATCH_SIZE,))
+    head.log_prob(parameters, actions).sum().backward()
+    th.testing.assert_close(parameters.grad[:, :2], actions - parameters[:, :2].detach())
+
+
 def test_squashed_actions_at_the_bounds_count_as_just_inside():
     head = make_action_head(HIDDEN_DIM, BOX, squashed=True)
     parameters = head(th.randn(1, HIDDEN_DIM))
