@@ -48,8 +48,8 @@ class PlanActor(BasePolicy):
         :class:`~sb3_gac.networks.decoder.DecoderEnsemble`.
     :param use_squashed_gaussian: Whether Box actions are a Gaussian's bent into their bounds by tanh, as those that SAC's
         policies sample, instead of one cut off there, as those with noise added.
-    :param nll_beta: Power of the variance that gradients of Box actions' likelihoods are weighted by, from 0 (not at all) to 1,
-        see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
+    :param nll_beta: Power of the variance, from 0 to 1, that gradients of the likelihood of Box actions are weighted by, see
+        :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
     :param n_waves: Random Fourier features of what a decoder sees, so that it tells apart what is near, see
         :class:`~sb3_gac.fourier.FourierFeatures`; 0 for none.
     :param wave_scale: Standard deviation of their wave numbers, in radians per standard deviation of an observation.
