@@ -87,7 +87,7 @@ class _Continuations:
 
         decomposition = ReturnDecomposition(trajectories)
         returns = np.array([trajectory.total_return for trajectory in trajectories])
-        self.pace = np.where(self.is_terminal, 0.0, decomposition.reward(self._rests()))  # of staying at the end
+        self.pace = self._paces(decomposition)  # of staying at the end
 
         n_units = -(-lengths // TIME_UNIT)
         self.owners = np.arange(len(lengths)).repeat(n_units)  # of each point, but for the ends
@@ -139,13 +139,23 @@ class _Continuations:
         n_held = 0 if is_terminal else min(self.n_hold_steps, time)
         return self._trajectory(np.concatenate(legs), total + time * self.pace[end], is_terminal, n_held)
 
-    def _rests(self) -> th.Tensor:
-        """Where each trajectory would stay, standardised, of shape ``(n_trajectories, n_entries)``."""
+    def _paces(self, decomposition: ReturnDecomposition) -> Array:
+        """
+        What each step of staying where a trajectory would come to rest returns, of shape ``(n_trajectories,)``.
+
+        Rests that are near each other return alike: small errors would make one of them the end of all ways.
+        """
         rests = self.standardized.rows[th.as_tensor(self.ends - 1)]
+        lasting = np.flatnonzero(~self.is_terminal)
         if self.holding is not None:
-            for index in np.flatnonzero(~self.is_terminal):
+            for index in lasting:
                 rests[index] = th.as_tensor(self.holding.rest(int(self.ends[index] - 1)))
-        return rests
+        rests, paces = rests[lasting], np.zeros(len(self.ends))
+        rewards = th.as_tensor(decomposition.reward(rests))
+        parts = rests.split(max(MAX_DISTANCES // max(len(rests), 1), 1))
+        are_near = [(th.cdist(part, rests) <= MAX_GAP * rests.shape[1] ** 0.5).double() for part in parts]
+        paces[lasting] = th.cat([near @ rewards / near.sum(dim=1) for near in are_near]).numpy()
+        return paces
 
     def _find_joints(self) -> tuple[Array, Array]:
         """Steps nearest to each point, as points, and whether they are near, each of shape ``(n_points, n_joints)``."""
