@@ -9,11 +9,11 @@ from sb3_gac.data import Trajectory
 
 
 class PaidRewards:
-    """As ``ReturnDecomposition``; to stay is worth what the last step of each trajectory was."""
+    """As ``ReturnDecomposition``; to stay is worth what the last step of each trajectory that did not terminate was."""
 
     def __init__(self, trajectories: Sequence[Trajectory]) -> None:
         self.rewards = np.concatenate([trajectory.rewards for trajectory in trajectories])
-        self.last = np.array([trajectory.rewards[-1] for trajectory in trajectories], dtype=np.float64)
+        self.last = np.array([whole.rewards[-1] for whole in trajectories if not whole.terminated], dtype=np.float64)
 
     def reward(self, rests: th.Tensor) -> np.ndarray:
         assert len(rests) == len(self.last)

@@ -74,6 +74,14 @@ def test_to_stay_is_worth_what_it_returns_where_it_comes_to_rest(monkeypatch):
     assert [trajectory.total_return for trajectory in stayed] == [7.0 * (HORIZON - 20), -7.0 * (HORIZON - 20)]
 
 
+def test_rests_that_are_near_each_other_return_alike():
+    paces = {5.0: 0.9, 5.01: 0.7, 0.0: 0.1}
+    parts = [path(-5, end, 20, np.arange(20) // 19 * pace) for end, pace in paces.items()]
+    stayed = complete_trajectories(parts, HORIZON)[0::3]
+    missing = [(after.total_return - pace) / (HORIZON - 20) for after, pace in zip(stayed, paces.values(), strict=True)]
+    assert missing == pytest.approx([0.8, 0.8, 0.1])
+
+
 @pytest.mark.parametrize("pace, expected", [(0.8, "go on"), (0.95, "stay")])
 def test_it_goes_on_only_if_that_returns_more_than_to_stay(pace, expected):
     first, second = path(0, 5, 20, np.arange(20) // 19 * pace), path(5, 10, 21, np.arange(21) == 20)
