@@ -35,7 +35,7 @@ class BehaviourCloning(GAC):
 
     :param policy: as GAC's.
     :param env: as GAC's.
-    :param policy_kwargs: as GAC's; what concerns plans, several decoders and squashed actions has no effect.
+    :param policy_kwargs: as GAC's; what concerns plans, several decoders, waves, squashed actions or weights has no effect.
     :param kwargs: the other arguments of GAC; what concerns plans and returns has no effect.
     """
 

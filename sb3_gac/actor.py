@@ -48,11 +48,12 @@ class PlanActor(BasePolicy):
         :class:`~sb3_gac.networks.decoder.DecoderEnsemble`.
     :param use_squashed_gaussian: Whether Box actions are a Gaussian's bent into their bounds by tanh, as those that SAC's
         policies sample, instead of one cut off there, as those with noise added.
-    :param nll_beta: Power of the variance, from 0 to 1, that gradients of the likelihood of Box actions are weighted by, see
-        :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
+    :param nll_beta: Power of the variance, from 0 to 1, that gradients of the likelihood of Box actions are weighted by, in
+        plans, too, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
     :param n_waves: Random Fourier features of what a decoder sees, so that it tells apart what is near, see
         :class:`~sb3_gac.fourier.FourierFeatures`; 0 for none.
-    :param wave_scale: Standard deviation of their wave numbers, in radians per standard deviation of an observation.
+    :param wave_scale: Standard deviation of their wave numbers, in radians per unit of what is seen: the clock, and
+        standardised observations or what the features extractor makes of them.
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_elites: Plans of the best known trajectories compared with them when exploiting.
@@ -129,7 +130,7 @@ class PlanActor(BasePolicy):
             raise ValueError(f"nll_beta must be in [0, 1], got {nll_beta}")
         if n_waves < 0:
             raise ValueError(f"n_waves must be at least 0, got {n_waves}")
-        if wave_scale <= 0:
+        if not wave_scale > 0:
             raise ValueError(f"wave_scale must be above 0, got {wave_scale}")
         self.net_arch = net_arch
         self.activation_fn = activation_fn
@@ -179,18 +180,9 @@ class PlanActor(BasePolicy):
         self.register_buffer("candidate_noise", noise, persistent=False)
 
     def _make_decoder(self, decoder_dim: int, net_arch: list[int]) -> PlanDecoder:
+        arguments = decoder_dim, self.plan_dim, self.action_space, net_arch, self.activation_fn, self.use_squashed_gaussian
         decoders = [
-            FilmDecoder(
-                decoder_dim,
-                self.plan_dim,
-                self.action_space,
-                net_arch,
-                self.activation_fn,
-                self.use_squashed_gaussian,
-                self.nll_beta,
-                self.n_waves,
-                self.wave_scale,
-            )
+            FilmDecoder(*arguments, nll_beta=self.nll_beta, n_waves=self.n_waves, wave_scale=self.wave_scale)
             for _ in range(self.n_decoders)
         ]
         return decoders[0] if len(decoders) == 1 else DecoderEnsemble(decoders)

@@ -72,16 +72,6 @@ class Holding:
         self.regulators: dict[int, _Regulator | None] = {}
         self.generator = np.random.default_rng(0)
 
-    def rest(self, end: int) -> Array:
-        """
-        The standardised observation at rest of what stays where a trajectory ended, of shape ``(n_entries,)``; its last one
-        where it is not known how to stay.
-
-        :param end: The last step.
-        """
-        regulator = self._regulator(end)
-        return self.rows[end] if regulator is None else regulator.rest
-
     def stay(self, end: int, n_steps: int) -> tuple[Array, Array]:
         """
         What follows the last step of a trajectory that stays at the nearest place to rest. Actions of the data push it about;
@@ -92,7 +82,9 @@ class Holding:
         :return: Standardised observations ``(n_steps, n_entries)`` and actions ``(n_steps, *action_shape)``; no steps where it
             is not known how to stay.
         """
-        regulator = self._regulator(end)
+        if end not in self.regulators:
+            self.regulators[end] = self._fit_regulator(self.rows[end])
+        regulator = self.regulators[end]
         if regulator is None:
             return self.rows[:0], self.recorded_actions[:0]
         pushing = self.generator.integers(len(self.actions), size=-(-n_steps // PUSH_STEPS))
@@ -109,11 +101,6 @@ class Holding:
 
     def _clip(self, action: Array) -> Array:
         return action.clip(self.action_low, self.action_high)
-
-    def _regulator(self, end: int) -> _Regulator | None:
-        if end not in self.regulators:
-            self.regulators[end] = self._fit_regulator(self.rows[end])
-        return self.regulators[end]
 
     def _fit_regulator(self, end: Array) -> _Regulator | None:
         n_entries, n_inputs = len(end), len(end) + self.actions.shape[1] + 1

@@ -7,7 +7,6 @@ from sb3_gac import GAC
 from sb3_gac.data import Trajectory, complete_trajectories, completion
 from sb3_gac.data.holding import N_NEAR, Holding
 from sb3_gac.data.standardization import StandardizedObservations
-from tests.data.paid_rewards import PaidRewards
 
 WIND = 0.3
 HORIZON = 100
@@ -38,7 +37,8 @@ def holding_of(trajectories: list[Trajectory]) -> tuple[Holding, StandardizedObs
 @pytest.fixture
 def known_rewards(monkeypatch) -> None:
     """The decomposition finds the rewards that were paid."""
-    monkeypatch.setattr(completion, "ReturnDecomposition", PaidRewards)
+    paid = lambda trajectories: np.concatenate([trajectory.rewards for trajectory in trajectories])  # noqa: E731
+    monkeypatch.setattr(completion, "decompose_returns", paid)
 
 
 DRIVES = [drive(start, seed=index) for index, start in enumerate(np.linspace(-2, 2, 60))]
