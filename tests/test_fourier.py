@@ -51,16 +51,3 @@ def test_a_model_keeps_its_waves(tmp_path):
     loaded = GAC.load(tmp_path / "model", device="cpu")
     obs = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0])
-
-
-@pytest.mark.parametrize(
-    "kwargs, message",
-    [
-        ({"n_waves": -1}, "n_waves must be at least 0, got -1"),
-        ({"wave_scale": 0.0}, "wave_scale must be above 0, got 0.0"),
-        ({"nll_beta": 1.5}, "nll_beta must be in \\[0, 1\\], got 1.5"),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        GAC("MlpLatentPolicy", "Pendulum-v1", policy_kwargs=kwargs)

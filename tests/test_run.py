@@ -304,6 +304,20 @@ def test_use_squashed_gaussian(small_gac, diary_env, squashed, head):
     assert type(model.actor.model.decoder.head) is head
 
 
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"n_waves": -1}, "n_waves must be at least 0, got -1"),
+        ({"wave_scale": 0.0}, "wave_scale must be above 0, got 0.0"),
+        ({"wave_scale": float("nan")}, "wave_scale must be above 0, got nan"),
+        ({"nll_beta": 1.5}, r"nll_beta must be in \[0, 1\], got 1.5"),
+    ],
+)
+def test_what_makes_no_sense_for_a_decoder_is_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        GAC("MlpLatentPolicy", "Pendulum-v1", policy_kwargs=kwargs)
+
+
 @pytest.mark.parametrize("name", ["plan_dim", "n_decoders", "n_critics", "n_candidates", "n_averaged"])
 def test_what_there_must_be_one_of(small_gac, diary_env, name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):

@@ -15,7 +15,7 @@ GRADIENT_STEPS = 1000
 BATCH_SIZE = 64  # whole trajectories
 LEARNING_RATE = 3e-3
 NET_ARCH = [64, 64]
-N_WAVES, WAVE_SCALE = 32, 1.5
+N_WAVES, WAVE_SCALE = 32, 1.5  # of the Fourier features of an observation
 MIN_SCALE = 1e-8
 MIN_SPREAD = 0.3  # of returns, as a share of their size: where all are alike, their differences are no scale
 

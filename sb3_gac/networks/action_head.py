@@ -102,7 +102,7 @@ class GaussianActionHead(ActionHead):
         log_probs = -(0.5 * standardised.square() + log_std)
         if self.nll_beta > 0:
             weights = (2 * self.nll_beta * log_std.detach()).exp()
-            log_probs = log_probs.detach() + weights * (log_probs - log_probs.detach())
+            log_probs = log_probs.detach() + weights * (log_probs - log_probs.detach())  # the value stays exact
         return log_probs.sum(dim=-1) - 0.5 * self.action_dim * math.log(2 * math.pi)
 
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
