@@ -5,17 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch as th
 
-from sb3_gac.data.decomposition import decompose_returns
+from sb3_gac.data.decomposition import ReturnDecomposition
 from sb3_gac.data.holding import Holding
 from sb3_gac.data.standardization import StandardizedObservations
 from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations
 from sb3_gac.random_state import fork_random_state
 
 MIN_REST = 10  # steps of the shortest rest of a trajectory
-JOINT_STEPS = 10  # that going on along another trajectory takes: the gap between the two wants closing
-MAX_GAP = 0.05  # between the ends of a joint, root mean square of the standardised observations
-N_JOINTS = 64  # looked at for each trajectory, the nearest first
-TIME_UNIT = 10  # steps of the environment for one of the dynamic programming
+TIME_UNIT = 10  # steps between two points where one trajectory may be left for another; of a joint, too: its gap wants closing
+MAX_GAP = 0.05  # between the two sides of a joint, root mean square of the standardised observations
+N_JOINTS = 16  # looked at for each point, the nearest first
 MAX_DISTANCES = 2**24  # computed at a time
 
 
@@ -25,11 +24,11 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_ho
 
     A recording that is cut where its aim is reached says little of what reaching it is worth to an episode that goes
     on: to pass by may even return more. And what is worth reaching may be far from where most recordings start. Each
-    such trajectory is therefore told three times: with the return of staying where it ended up to the horizon; going on
-    with the best there is, which is to stay or to follow the rest of another trajectory that passes where it ended, and
-    so on; and that again from a random step of it on, so that plans can start from any state of the data. What
-    terminated, or lasted the horizon, keeps its return. The rewards of single steps are never looked at:
-    :func:`~sb3_gac.data.decomposition.decompose_returns` tells what they must have been.
+    such trajectory is therefore told three times: with the return of staying where it ended up to the horizon; doing
+    the best there is from its start, which is to follow it, or another trajectory from where that passes on, and so on, and
+    to stay at the end of one; and that again from a random step of it on, so that plans can start from any state of the
+    data. What terminated, or lasted the horizon, keeps its return. The rewards of single steps are never looked at:
+    :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they must have been, and what to stay is worth.
 
     What is cut on arrival does not show how to stop, either. What goes on and stays in the end is followed by simulated
     steps of staying there (:class:`~sb3_gac.data.holding.Holding`), with pushes that it withstands, where the data knows how.
@@ -52,14 +51,18 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_ho
             completed.append(continuations.stay(index))
             if not trajectory.terminated and len(trajectory) < horizon:
                 completed.append(continuations.go_on(index))
-            if len(trajectory) > MIN_REST + 1:
-                completed.append(continuations.go_on(index, np.random.randint(1, len(trajectory) - MIN_REST)))
+            n_points = (len(trajectory) - MIN_REST) // TIME_UNIT
+            if n_points > 0:
+                completed.append(continuations.go_on(index, np.random.randint(n_points) + 1))
     return completed
 
 
 class _Continuations:
     """
-    What to do best at the end of each trajectory, for any time left: staying there, or a joint with some step of the data.
+    What to do best at each point of the data, for any time left, by dynamic programming.
+
+    The points are every tenth step of each trajectory from its first on, then the ends of all trajectories. At a step its
+    trajectory is followed to the next point, at an end it is stayed, unless another trajectory is better that passes there.
 
     :param trajectories: See :func:`complete_trajectories`.
     :param horizon: See :func:`complete_trajectories`.
@@ -76,71 +79,110 @@ class _Continuations:
         lengths = np.array([len(trajectory) for trajectory in trajectories])
         self.ends = lengths.cumsum()
         self.starts = self.ends - lengths
-        self.owners = np.arange(len(trajectories)).repeat(lengths)  # of each step
-        rewards = decompose_returns(trajectories)
-        earned = rewards.cumsum() - rewards
-        returns = np.array([trajectory.total_return for trajectory in trajectories])
-        self.to_go = (returns + earned[self.starts])[self.owners] - earned  # from each step to the end of its trajectory
-        self.n_left = self.ends[self.owners] - np.arange(len(self.owners))  # steps, this one included
         self.is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
-        self.pace = np.where(self.is_terminal, 0.0, rewards[self.ends - 1])  # of staying at the end
-        # Of each step of a joint, where time costs; elsewhere a pace below zero is an error of the decomposition
-        self.toll = np.minimum(self.pace, 0.0) if returns.sum() < 0 else np.zeros(len(trajectories))
-        self.joints, is_near = self._find_joints()
-        self.choices = self._choose(is_near & ~self.is_terminal[:, None])
         # Between two whole numbers there is nothing to simulate
-        is_held = n_hold_steps > 0 and self.standardized.is_continuous and self.actions.dtype.kind == "f"
-        self.holding = Holding(self.standardized.rows.numpy(), self.actions, self.n_left > 1) if is_held else None
+        is_held = self.standardized.is_continuous and self.actions.dtype.kind == "f"
+        is_followed = np.ones(len(self.actions), dtype=bool)
+        is_followed[self.ends - 1] = False
+        self.holding = Holding(self.standardized.rows.numpy(), self.actions, is_followed) if is_held else None
+
+        decomposition = ReturnDecomposition(trajectories)
+        returns = np.array([trajectory.total_return for trajectory in trajectories])
+        self.pace = self._paces(decomposition)  # of staying at the end
+
+        n_units = -(-lengths // TIME_UNIT)
+        self.first = n_units.cumsum() - n_units  # point of each trajectory
+        owners = np.arange(len(lengths)).repeat(n_units)  # of each point, but for the ends
+        self.n_points = len(owners)  # but for the ends
+        units = np.arange(self.n_points) - self.first[owners]
+        self.steps = self.starts[owners] + units * TIME_UNIT
+        self.n_shown = np.minimum(self.ends[owners] - self.steps, TIME_UNIT)
+        is_last = units == n_units[owners] - 1
+        self.following = np.where(is_last, self.n_points + owners, np.arange(self.n_points) + 1)
+        self.earned = np.append(0.0, decomposition.rewards.cumsum())  # up to each step
+        self.gain = self.earned[self.steps + self.n_shown] - self.earned[self.steps]
+        # What a return has more than its rewards is luck: told of its own trajectory alone, for a way would look for it
+        self.luck = returns - (self.earned[self.ends] - self.earned[self.starts])
+
+        self.joints, is_near = self._find_joints()
+        is_near[self.n_points :] &= ~self.is_terminal[:, None]
+        # Of a joint, where time costs; elsewhere a pace below zero is an error of the decomposition
+        paces = np.append(self.gain / self.n_shown, self.pace)
+        self.toll = TIME_UNIT * np.minimum(paces, 0.0) if returns.sum() < 0 else np.zeros(len(paces))
+        self.choices = self._choose(is_near)
 
     def stay(self, index: int) -> Trajectory:
         """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
-        n_missing = max(self.horizon - len(self.trajectories[index]), 0)
+        trajectory = self.trajectories[index]
+        n_missing = max(self.horizon - len(trajectory), 0)
         steps = np.arange(self.starts[index], self.ends[index])
-        return self._trajectory(steps, self.to_go[self.starts[index]] + n_missing * self.pace[index])
+        return self._trajectory(steps, trajectory.total_return + n_missing * self.pace[index], trajectory.terminated)
 
-    def go_on(self, index: int, start: int = 0) -> Trajectory:
-        """The trajectory from one of its steps on, and the best that is known to follow it."""
-        step = self.starts[index] + start
-        legs, total, time = [], 0.0, self.horizon
+    def go_on(self, index: int, unit: int = 0) -> Trajectory:
+        """The best that is known to do from one of its points on; the steps to the next one are its own."""
+        point, legs, total, time = self.first[index] + unit, [], self.luck[index], self.horizon
         while True:
-            legs.append(np.arange(step, self.ends[index]))
-            total += self.to_go[step]
-            time = max(time - len(legs[-1]), 0)
-            choice = self.choices[time // TIME_UNIT, index]
-            if choice == 0:
-                n_held = 0 if self.is_terminal[index] else min(self.n_hold_steps, time)
-                return self._trajectory(np.concatenate(legs), total + time * self.pace[index], n_held)
-            total += JOINT_STEPS * self.toll[index]
-            time -= JOINT_STEPS
-            step = self.joints[index, choice - 1]
-            index = self.owners[step]
+            n_steps = min(self.n_shown[point], time)
+            legs.append(self.steps[point] + np.arange(n_steps))
+            total += self.earned[self.steps[point] + n_steps] - self.earned[self.steps[point]]
+            time -= n_steps
+            point = self.following[point]
+            choice = self.choices[time // TIME_UNIT, point]
+            if choice > 0:
+                total += self.toll[point]
+                time -= TIME_UNIT
+                point = self.joints[point, choice - 1]
+            elif point >= self.n_points:
+                break
+            elif time == 0:
+                return self._trajectory(np.concatenate(legs), total, is_terminal=False)
+        end = point - self.n_points
+        is_terminal = bool(self.is_terminal[end])
+        n_held = 0 if is_terminal else min(self.n_hold_steps, time)
+        return self._trajectory(np.concatenate(legs), total + time * self.pace[end], is_terminal, n_held)
+
+    def _paces(self, decomposition: ReturnDecomposition) -> Array:
+        """
+        What each step of staying where a trajectory would come to rest returns, of shape ``(n_trajectories,)``.
+
+        Rests that are near each other return alike: small errors would make one of them the end of all ways.
+        """
+        rests = self.standardized.rows[th.as_tensor(self.ends - 1)]
+        lasting = np.flatnonzero(~self.is_terminal)
+        if self.holding is not None:
+            for index in lasting:
+                rests[index] = th.as_tensor(self.holding.rest(int(self.ends[index] - 1)))
+        rests, paces = rests[lasting], np.zeros(len(self.ends))
+        rewards = th.as_tensor(decomposition.reward(rests))
+        parts = rests.split(max(MAX_DISTANCES // max(len(rests), 1), 1))
+        are_near = ((th.cdist(part, rests) <= MAX_GAP * rests.shape[1] ** 0.5).double() for part in parts)
+        paces[lasting] = th.cat([near @ rewards / near.sum(dim=1) for near in are_near]).numpy()
+        return paces
 
     def _find_joints(self) -> tuple[Array, Array]:
-        """Steps nearest to the end of each trajectory and whether they are near, each ``(n_trajectories, n_joints)``."""
-        rows = self.standardized.rows
-        ends = th.as_tensor(self.ends - 1).split(max(MAX_DISTANCES // len(rows), 1))
-        nearest = [th.cdist(rows[some], rows).topk(min(N_JOINTS, len(rows)), largest=False) for some in ends]
-        gaps, steps = (th.cat(parts).numpy() for parts in zip(*nearest, strict=True))
-        return steps, gaps <= MAX_GAP * rows.shape[1] ** 0.5
+        """Steps nearest to each point, as points, and whether they are near, each of shape ``(n_points, n_joints)``."""
+        rows = self.standardized.rows[th.as_tensor(self.steps)]
+        places = th.cat((rows, self.standardized.rows[th.as_tensor(self.ends - 1)]))
+        parts = places.split(max(MAX_DISTANCES // len(rows), 1))
+        nearest = [th.cdist(part, rows).topk(min(N_JOINTS, len(rows)), largest=False) for part in parts]
+        gaps, joints = (th.cat(results).numpy() for results in zip(*nearest, strict=True))
+        is_itself = joints == np.arange(len(places))[:, None]
+        return joints, (gaps <= MAX_GAP * rows.shape[1] ** 0.5) & ~is_itself
 
     def _choose(self, is_open: Array) -> Array:
-        """What is best for each unit of time left and each trajectory: 0 to stay, or one more than the joint to take."""
-        n_units = self.horizon // TIME_UNIT + 1
-        value = np.zeros((n_units, len(self.trajectories)))
-        choices = np.zeros(value.shape, dtype=np.int64)
-        n_shown = self.n_left[self.joints]
-        cost = -(-(n_shown + JOINT_STEPS) // TIME_UNIT)
-        earned = self.to_go[self.joints] + (cost * TIME_UNIT - n_shown) * self.toll[:, None]
-        following = self.owners[self.joints]
-        for units in range(1, n_units):
-            left = units - cost
-            gone_on = earned + value[np.maximum(left, 0), following]
-            gone_on[(left < 0) | ~is_open] = -np.inf
-            options = np.column_stack((units * TIME_UNIT * self.pace, gone_on))
-            choices[units], value[units] = options.argmax(axis=1), options.max(axis=1)
+        """What is best for each unit of time left and each point: 0 to follow or stay, or one more than the joint to take."""
+        value = np.zeros(len(is_open))
+        choices = np.zeros((self.horizon // TIME_UNIT + 1, len(is_open)), dtype=np.int8)
+        followed = np.full(self.n_points, -np.inf)  # with one unit less; there is no time to follow any
+        for units in range(1, len(choices)):
+            joined = np.where(is_open, followed[self.joints] + self.toll[:, None], -np.inf)
+            followed = self.gain + value[self.following]
+            kept = np.append(followed, units * TIME_UNIT * self.pace)
+            options = np.column_stack((kept, joined))
+            choices[units], value = options.argmax(axis=1), options.max(axis=1)
         return choices
 
-    def _trajectory(self, steps: Array, total: float, n_held: int = 0) -> Trajectory:
+    def _trajectory(self, steps: Array, total: float, is_terminal: bool, n_held: int = 0) -> Trajectory:
         observations, actions = map_observations(lambda array: array[steps], self.observations), self.actions[steps]
         if self.holding is not None and n_held > 0:
             held, holding_actions = self.holding.stay(int(steps[-1]), n_held)
@@ -148,7 +190,6 @@ class _Continuations:
             actions = np.concatenate((actions, holding_actions))
         rewards = np.zeros(len(actions))
         rewards[-1] = total
-        is_terminal = bool(self.is_terminal[self.owners[steps[-1]]])
         return Trajectory(observations, actions, rewards, terminated=is_terminal, truncated=not is_terminal)
 
 

@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from sb3_gac.data.decomposition import decompose_returns
+from sb3_gac.data.decomposition import ReturnDecomposition
 from sb3_gac.data.regression import fit
 from sb3_gac.data.standardization import StandardizedObservations
 from sb3_gac.data.trajectory import Array, Trajectory
@@ -47,7 +47,7 @@ def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
     """
     How much better each step of a data set did than the data does on average from the same observation.
 
-    The rewards of single steps are never looked at: :func:`~sb3_gac.data.decomposition.decompose_returns` tells what they
+    The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
     must have been. Their generalised advantages (arXiv 1506.02438) have a discount of 0.99 and a trace decay of 0.95,
     over values fitted to the discounted sums of what followed, which start from what the mean reward is worth.
 
@@ -58,7 +58,7 @@ def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
     """
     with fork_random_state(0):
         rows = StandardizedObservations(trajectories).rows
-        rewards = decompose_returns(trajectories)
+        rewards = ReturnDecomposition(trajectories).rewards
         ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
         is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
         n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average

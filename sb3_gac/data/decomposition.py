@@ -20,7 +20,7 @@ MIN_SCALE = 1e-8
 MIN_SPREAD = 0.3  # of returns, as a share of their size: where all are alike, their differences are no scale
 
 
-def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
+class ReturnDecomposition:
     """
     Rewards of single steps that explain the returns of whole trajectories.
 
@@ -28,28 +28,42 @@ def decompose_returns(trajectories: Sequence[Trajectory]) -> Array:
     arXiv 1806.07857, 2111.13485).
 
     :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
-    :return: The rewards of all steps, in order, of shape ``(n_steps,)``.
     :raises ValueError: when observations are images.
     """
-    rows = StandardizedObservations(trajectories).rows
-    lengths = th.tensor([len(trajectory) for trajectory in trajectories])
-    starts = lengths.cumsum(0) - lengths
-    returns = th.tensor([trajectory.total_return for trajectory in trajectories], dtype=th.float32)
-    scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_SCALE)
-    unit = scale / lengths.float().mean().sqrt()
-    # Rewards may change within a step or two, which a network of the bare observation learns last
-    features = FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)(rows)
-    net = nn.Sequential(*create_mlp(features.shape[1], 1, NET_ARCH))
 
-    def draw_loss() -> th.Tensor:
-        drawn = th.randint(len(lengths), (BATCH_SIZE,))
-        owner = th.arange(BATCH_SIZE).repeat_interleave(lengths[drawn])  # of each step of the batch
-        offsets = starts[drawn] - (lengths[drawn].cumsum(0) - lengths[drawn])
-        steps = th.arange(len(owner)) + offsets[owner]
-        sums = th.zeros(BATCH_SIZE).index_add(0, owner, net(features[steps]).squeeze(-1) * unit)
-        return ((sums - returns[drawn]) / scale).square().mean()
+    rewards: Array
+    """Of all steps, in order, of shape ``(n_steps,)``."""
 
-    fit(net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
-    with th.no_grad():
-        rewards: Array = (net(features).squeeze(-1) * unit).double().numpy()
-    return rewards
+    def __init__(self, trajectories: Sequence[Trajectory]) -> None:
+        rows = StandardizedObservations(trajectories).rows
+        lengths = th.tensor([len(trajectory) for trajectory in trajectories])
+        starts = lengths.cumsum(0) - lengths
+        returns = th.tensor([trajectory.total_return for trajectory in trajectories], dtype=th.float32)
+        scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_SCALE)
+        self._unit = scale / lengths.float().mean().sqrt()
+        # Rewards may change within a step or two, which a network of the bare observation learns last
+        self._waves = FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)
+        self._net = nn.Sequential(*create_mlp(self._waves.out_dim, 1, NET_ARCH))
+        features = self._waves(rows)
+
+        def draw_loss() -> th.Tensor:
+            drawn = th.randint(len(lengths), (BATCH_SIZE,))
+            owner = th.arange(BATCH_SIZE).repeat_interleave(lengths[drawn])  # of each step of the batch
+            offsets = starts[drawn] - (lengths[drawn].cumsum(0) - lengths[drawn])
+            steps = th.arange(len(owner)) + offsets[owner]
+            sums = th.zeros(BATCH_SIZE).index_add(0, owner, self._net(features[steps]).squeeze(-1) * self._unit)
+            return ((sums - returns[drawn]) / scale).square().mean()
+
+        fit(self._net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
+        self.rewards = self.reward(rows)
+
+    @th.no_grad()
+    def reward(self, rows: th.Tensor) -> Array:
+        """
+        What a step from each of these observations is worth, of shape ``(n_rows,)``.
+
+        :param rows: Observations as :class:`~sb3_gac.data.standardization.StandardizedObservations` of the same trajectories
+            standardises them, of shape ``(n_rows, n_entries)``.
+        """
+        rewards: Array = (self._net(self._waves(rows)).squeeze(-1) * self._unit).double().numpy()
+        return rewards

@@ -11,6 +11,7 @@ MAX_ERROR = 0.05  # of each entry's changes, root mean squares: of the fit, and 
 ACTION_COST = 0.1  # of the variance of actions, beside that of observations
 RICCATI_STEPS = 100
 PUSH_STEPS = 10  # that one push lasts
+PUSH_STRENGTH = 0.3  # of actions of the data: most of what is shown is then slow, as staying is
 MARGIN = 0.5  # standard deviations that what is simulated may lie beyond what was recorded
 MIN_EFFECT = 1e-3  # of the strongest, that a change of the observation or action must have to be made use of
 ROUNDING = 1e-5  # of standardised numbers
@@ -72,6 +73,16 @@ class Holding:
         self.regulators: dict[int, _Regulator | None] = {}
         self.generator = np.random.default_rng(0)
 
+    def rest(self, end: int) -> Array:
+        """
+        The standardised observation at rest of what stays where a trajectory ended, of shape ``(n_entries,)``; its last one
+        where it is not known how to stay.
+
+        :param end: The last step.
+        """
+        regulator = self._regulator(end)
+        return self.rows[end] if regulator is None else regulator.rest
+
     def stay(self, end: int, n_steps: int) -> tuple[Array, Array]:
         """
         What follows the last step of a trajectory that stays at the nearest place to rest. Actions of the data push it about;
@@ -82,13 +93,11 @@ class Holding:
         :return: Standardised observations ``(n_steps, n_entries)`` and actions ``(n_steps, *action_shape)``; no steps where it
             is not known how to stay.
         """
-        if end not in self.regulators:
-            self.regulators[end] = self._fit_regulator(self.rows[end])
-        regulator = self.regulators[end]
+        regulator = self._regulator(end)
         if regulator is None:
             return self.rows[:0], self.recorded_actions[:0]
         pushing = self.generator.integers(len(self.actions), size=-(-n_steps // PUSH_STEPS))
-        pushes = self.actions[pushing].repeat(PUSH_STEPS, axis=0)
+        pushes = PUSH_STRENGTH * self.actions[pushing].repeat(PUSH_STEPS, axis=0)
         observations, actions = np.empty((n_steps, self.rows.shape[1])), np.empty((n_steps, self.actions.shape[1]))
         observation = regulator.step(self.rows[end], self.actions[end])
         for step in range(n_steps):
@@ -102,6 +111,11 @@ class Holding:
     def _clip(self, action: Array) -> Array:
         return action.clip(self.action_low, self.action_high)
 
+    def _regulator(self, end: int) -> _Regulator | None:
+        if end not in self.regulators:
+            self.regulators[end] = self._fit_regulator(self.rows[end])
+        return self.regulators[end]
+
     def _fit_regulator(self, end: Array) -> _Regulator | None:
         n_entries, n_inputs = len(end), len(end) + self.actions.shape[1] + 1
         if len(self.followed) < N_NEAR or 2 * n_inputs > N_NEAR:
@@ -110,7 +124,8 @@ class Holding:
         place = end + shift[:n_entries]
         drift, effect, shift, is_known = self._fit_place(place)
         rest, action = place + shift[:n_entries], shift[n_entries:]
-        if not (is_known and _is_within(action, self.action_low - ROUNDING, self.action_high + ROUNDING)):
+        is_possible = _is_within(action, self.action_low - ROUNDING, self.action_high + ROUNDING)
+        if not (is_known and is_possible and _is_within(rest, self.low, self.high)):
             return None
         return _Regulator(rest, action, drift, effect, _lqr_gain(drift, effect))
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, complete_trajectories, completion, decomposition
-from sb3_gac.data.completion import JOINT_STEPS, MIN_REST, TIME_UNIT
+from sb3_gac.data.completion import MIN_REST, TIME_UNIT
+from tests.data.paid_rewards import PaidRewards
 
 HORIZON = 100
 
@@ -23,8 +24,7 @@ def path(start: float, end: float, n_steps: int, rewards: float | np.ndarray = 0
 @pytest.fixture(autouse=True)
 def known_rewards(monkeypatch) -> None:
     """The decomposition finds the rewards that were paid."""
-    paid = lambda trajectories: np.concatenate([trajectory.rewards for trajectory in trajectories])  # noqa: E731
-    monkeypatch.setattr(completion, "decompose_returns", paid)
+    monkeypatch.setattr(completion, "ReturnDecomposition", PaidRewards)
 
 
 def steps_of(trajectory: Trajectory) -> list[tuple[float, float]]:
@@ -40,17 +40,72 @@ def test_staying_where_it_ended_is_worth_what_its_last_step_was():
 
 
 def test_it_goes_on_along_another_trajectory_that_leads_somewhere():
-    first, second = path(0, 5, 20), path(4.5, 9.5, 21, np.arange(21) == 20)  # the second passes 5 at its third step
+    first, second = path(0, 5, 20), path(2.5, 10, 31, np.arange(31) == 30)  # the second passes 5 at its eleventh step
     gone_on = complete_trajectories([first, second], HORIZON)[1]
-    assert steps_of(gone_on) == steps_of(first) + steps_of(second)[2:]
-    assert gone_on.total_return == 1 + (HORIZON - 20 - 19 - JOINT_STEPS)  # stays where each step pays 1
+    assert steps_of(gone_on) == steps_of(first) + steps_of(second)[10:]
+    assert gone_on.total_return == 1 + (HORIZON - 20 - 21 - TIME_UNIT)  # stays where each step pays 1
     assert gone_on.truncated and not gone_on.terminated
+
+
+def test_a_trajectory_is_left_on_the_way_for_a_better_one():
+    first = path(0, 9, 31)  # passes 3 at its eleventh step
+    second = path(3, 0, 11, np.arange(11) == 10)
+    gone_on = complete_trajectories([first, second], HORIZON)[1]
+    assert steps_of(gone_on) == steps_of(first)[:10] + steps_of(second)
+    assert gone_on.total_return == 1 + (HORIZON - 10 - 11 - TIME_UNIT)
+
+
+def test_each_joint_is_followed_by_steps():
+    """From one trajectory to another that passes a little further on, and so on, is no way: nobody has gone it."""
+    parts = [path(0, 5, 20), *(path(5 + 0.05 * i, 5 + 0.05 * i, 20) for i in range(1, 8)), path(5.4, 6, 11, 1.0)]
+    gone_on = complete_trajectories(parts, 300)[1]
+    assert gone_on.observations[-1, 0] == 6
+    assert len(gone_on) >= 20 + 7 * TIME_UNIT + 11
+
+
+def test_to_stay_is_worth_what_it_returns_where_it_comes_to_rest(monkeypatch):
+    class Slope(PaidRewards):
+        def reward(self, rests: th.Tensor) -> np.ndarray:
+            return rests[:, 0].double().numpy()
+
+    monkeypatch.setattr(completion, "ReturnDecomposition", Slope)
+    monkeypatch.setattr(completion.Holding, "rest", lambda self, end: np.array([7.0 if end == 19 else -7.0]))
+    stayed = complete_trajectories([path(0.0, 1.0, 20), path(5.0, 6.0, 20)], HORIZON)[0::3]
+    assert [trajectory.total_return for trajectory in stayed] == [7.0 * (HORIZON - 20), -7.0 * (HORIZON - 20)]
+
+
+def test_luck_is_not_looked_for(monkeypatch):
+    """What a return has more than its rewards is that of its own trajectory, not of ways that pass it again and again."""
+
+    class Nothing(PaidRewards):
+        def __init__(self, trajectories) -> None:
+            super().__init__(trajectories)
+            self.rewards, self.last = 0 * self.rewards, 0 * self.last
+
+    monkeypatch.setattr(completion, "ReturnDecomposition", Nothing)
+    lucky, plain = path(0, 5, 21, np.arange(21) == 20), path(4, 6, 21)
+    completed = complete_trajectories([lucky, plain], 200)
+    assert [trajectory.total_return for trajectory in completed] == [1, 1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("horizon", [5, 95])
+def test_no_way_lasts_longer_than_the_horizon_nor_is_cut_before_it(horizon):
+    rest = complete_trajectories([path(0, 9, 2000, 0.5)], horizon)[1]
+    assert len(rest) == horizon and rest.total_return == horizon / 2
+
+
+def test_rests_that_are_near_each_other_return_alike():
+    paces = {5.0: 0.9, 5.01: 0.7, 0.0: 0.1}
+    parts = [path(-5, end, 20, np.arange(20) // 19 * pace) for end, pace in paces.items()]
+    stayed = complete_trajectories(parts, HORIZON)[0::3]
+    missing = [(after.total_return - pace) / (HORIZON - 20) for after, pace in zip(stayed, paces.values(), strict=True)]
+    assert missing == pytest.approx([0.8, 0.8, 0.1])
 
 
 @pytest.mark.parametrize("pace, expected", [(0.8, "go on"), (0.95, "stay")])
 def test_it_goes_on_only_if_that_returns_more_than_to_stay(pace, expected):
     first, second = path(0, 5, 20, np.arange(20) // 19 * pace), path(5, 10, 21, np.arange(21) == 20)
-    horizon = 20 + 10 * (21 + JOINT_STEPS)  # a tenth of the time is lost on the way
+    horizon = 20 + 10 * (21 + TIME_UNIT)  # a tenth of the time is lost on the way
     gone_on = complete_trajectories([first, second], horizon)[1]
     assert len(gone_on) == {"stay": 20, "go on": 41}[expected]
 
@@ -61,18 +116,18 @@ def test_where_every_step_costs_time_is_not_lost_for_nothing():
     # A way that ends where nothing costs is worth its steps and the gap before them
     second = path(5, 10, 21, -1.0 * (np.arange(21) < 20))
     gone_on = complete_trajectories([path(0, 5, 20, -1.0), second], 200)[1]
-    assert gone_on.total_return == -20 - JOINT_STEPS - 20
+    assert gone_on.total_return == -20 - TIME_UNIT - 20
 
 
 def test_where_nothing_costs_a_pace_below_zero_is_an_error_of_the_decomposition():
     first, second = path(0, 5, 20, np.arange(20) // 19 * -0.01), path(5, 10, 21, np.arange(21) == 20)
     gone_on = complete_trajectories([first, second], HORIZON)[1]
-    assert gone_on.total_return == -0.01 + 1 + (HORIZON - 20 - 21 - JOINT_STEPS)
+    assert gone_on.total_return == -0.01 + 1 + (HORIZON - 20 - 21 - TIME_UNIT)
 
 
 def test_what_would_take_longer_than_there_is_time_is_not_begun():
     first, second = path(0, 5, 20), path(5, 10, 21, np.arange(21) == 20)
-    enough = 20 + -(-(21 + JOINT_STEPS) // TIME_UNIT) * TIME_UNIT
+    enough = 20 + -(-(21 + TIME_UNIT) // TIME_UNIT) * TIME_UNIT
     assert len(complete_trajectories([first, second], enough)[1]) == 41
     assert len(complete_trajectories([first, second], enough - 1)[1]) == 20
 
@@ -81,7 +136,7 @@ def test_several_trajectories_make_a_way():
     parts = [path(0, 5, 20), path(10, 15, 20, np.arange(20) == 19), path(5, 10, 20)]
     gone_on = complete_trajectories(parts, 300)[1]
     assert steps_of(gone_on) == steps_of(parts[0]) + steps_of(parts[2]) + steps_of(parts[1])
-    assert gone_on.total_return == 1 + 300 - 60 - 2 * JOINT_STEPS
+    assert gone_on.total_return == 1 + 300 - 60 - 2 * TIME_UNIT
 
 
 def test_a_gap_is_not_jumped():
@@ -114,7 +169,7 @@ def test_what_lasted_the_horizon_is_left_alone():
 
 
 def test_a_short_trajectory_has_no_rest():
-    assert len(complete_trajectories([path(0, 1, MIN_REST + 1, terminated=True)], HORIZON)) == 1
+    assert len(complete_trajectories([path(0, 1, MIN_REST + TIME_UNIT - 1, terminated=True)], HORIZON)) == 1
 
 
 @settings(max_examples=30, deadline=None)
@@ -129,7 +184,7 @@ def test_going_on_takes_no_more_than_the_horizon_and_never_returns_less_than_to_
     completed = iter(complete_trajectories(trajectories, HORIZON))
     for before in trajectories:
         stayed, parts = next(completed), []
-        parts = [next(completed) for _ in range((not before.terminated) + (len(before) > MIN_REST + 1))]
+        parts = [next(completed) for _ in range((not before.terminated) + (len(before) >= MIN_REST + TIME_UNIT))]
         for after in parts:
             assert len(after) <= HORIZON
             assert after.rewards[:-1].sum() == 0
@@ -155,7 +210,7 @@ def test_observations_of_several_parts_go_on_alike():
 
 
 def test_single_rewards_are_never_used(monkeypatch):
-    monkeypatch.setattr(completion, "decompose_returns", decomposition.decompose_returns)
+    monkeypatch.setattr(completion, "ReturnDecomposition", decomposition.ReturnDecomposition)
     monkeypatch.setattr(decomposition, "GRADIENT_STEPS", 5)
     rng = np.random.default_rng(0)
     trajectories = [path(rng.uniform(-3, 3), rng.uniform(-3, 3), 40, rng.normal(size=40)) for _ in range(8)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, TrajectoryReplayBuffer, credit
 from sb3_gac.data.credit import DISCOUNT, _discounted_sums, step_advantages, step_weights
+from tests.data.paid_rewards import PaidRewards
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +24,7 @@ def quick_fits(monkeypatch) -> None:
 @pytest.fixture
 def known_rewards(monkeypatch) -> None:
     """The decomposition finds the rewards that were paid."""
-    paid = lambda trajectories: np.concatenate([trajectory.rewards for trajectory in trajectories])  # noqa: E731
-    monkeypatch.setattr(credit, "decompose_returns", paid)
+    monkeypatch.setattr(credit, "ReturnDecomposition", PaidRewards)
 
 
 def trajectory(positions: list[float], rewards: list[float], terminated: bool = True) -> Trajectory:

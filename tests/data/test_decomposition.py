@@ -5,7 +5,7 @@ import pytest
 import torch as th
 
 from sb3_gac.data import Trajectory
-from sb3_gac.data.decomposition import decompose_returns
+from sb3_gac.data.decomposition import ReturnDecomposition
 
 
 def walk(n_steps: int, rng: np.random.Generator) -> Trajectory:
@@ -19,7 +19,7 @@ def test_rewards_are_found_from_returns_alone():
     rng = np.random.default_rng(0)
     walks = [walk(30, rng) for _ in range(200)]
     th.manual_seed(0)
-    rewards = decompose_returns([trajectory.return_only() for trajectory in walks])
+    rewards = ReturnDecomposition([trajectory.return_only() for trajectory in walks]).rewards
     returns = [trajectory.total_return for trajectory in walks]
     assert rewards.shape == (200 * 30,)
     assert np.corrcoef(rewards.reshape(200, 30).sum(axis=1), returns)[0, 1] > 0.99
@@ -40,7 +40,7 @@ def test_returns_that_are_all_the_same_are_explained_too():
             Trajectory(np.linspace(rng.uniform(-3, -1), 0, n_steps)[:, None], np.zeros((n_steps, 1)), rewards, False, True)
         )
     th.manual_seed(0)
-    parts = np.split(decompose_returns(walks), lengths.cumsum()[:-1])
+    parts = np.split(ReturnDecomposition(walks).rewards, lengths.cumsum()[:-1])
     assert np.mean([part.sum() for part in parts]) == pytest.approx(1.0, abs=0.05)
     assert [part.sum() for part in parts] == pytest.approx([1.0] * 100, abs=0.5)
     assert np.mean([part[-1] for part in parts]) > 5 * np.mean([part[:-5].mean() for part in parts])
@@ -49,4 +49,4 @@ def test_returns_that_are_all_the_same_are_explained_too():
 def test_images_are_refused():
     images = Trajectory(np.zeros((20, 3, 8, 8), np.uint8), np.zeros((20, 1)), np.zeros(20), False, True)
     with pytest.raises(ValueError, match="are images"):
-        decompose_returns([images])
+        ReturnDecomposition([images])
