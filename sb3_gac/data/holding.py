@@ -8,10 +8,11 @@ from sb3_gac.data.trajectory import Array
 
 N_NEAR = 256  # transitions that the dynamics of a place are fitted to; they are twice what is fitted, at least
 MAX_ERROR = 0.05  # of each entry's changes, root mean squares: of the fit, and of what still changes at rest
-ACTION_COST = 0.1  # of the variance of actions, beside that of observations
+# Of the variance of actions, beside that of observations. What learns from a stiffer spring, with some error in its actions,
+# comes to rest less far from where it should
+ACTION_COST = 0.01
 RICCATI_STEPS = 100
 PUSH_STEPS = 10  # that one push lasts
-PUSH_STRENGTH = 0.3  # of actions of the data: most of what is shown is then slow, as staying is
 MARGIN = 0.5  # standard deviations that what is simulated may lie beyond what was recorded
 MIN_EFFECT = 1e-3  # of the strongest, that a change of the observation or action must have to be made use of
 ROUNDING = 1e-5  # of standardised numbers
@@ -97,7 +98,7 @@ class Holding:
         if regulator is None:
             return self.rows[:0], self.recorded_actions[:0]
         pushing = self.generator.integers(len(self.actions), size=-(-n_steps // PUSH_STEPS))
-        pushes = PUSH_STRENGTH * self.actions[pushing].repeat(PUSH_STEPS, axis=0)
+        pushes = self.actions[pushing].repeat(PUSH_STEPS, axis=0)
         observations, actions = np.empty((n_steps, self.rows.shape[1])), np.empty((n_steps, self.actions.shape[1]))
         observation = regulator.step(self.rows[end], self.actions[end])
         for step in range(n_steps):
