@@ -25,6 +25,7 @@ from sb3_gac.networks import (
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs, TrajectoryBatch
 
 MIN_RETURN_STD = 1e-3
+REPLAN_MARGIN = 0.02  # standard deviations of returns; what promises less than that more is luck of the candidates
 
 
 class PlanActor(BasePolicy):
@@ -67,8 +68,9 @@ class PlanActor(BasePolicy):
     :param explore_step_size: Step size of these steps.
     :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
     :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode, the paper.
-        The old one is kept, and ages on, unless the new one promises more. Only a policy that exploits for the largest return
-        makes new ones: what is explored, or asked for, is the return of one plan.
+        The old one is kept, and ages on, unless the new one promises more, by a fiftieth of the standard deviation of returns.
+        Only a policy that exploits for the largest return makes new ones: what is explored, or asked for, is the return of one
+        plan.
     """
 
     elite_plans: th.Tensor | None
@@ -339,7 +341,7 @@ class PlanActor(BasePolicy):
         Actions for observations, and the plans to pass back at the next step.
 
         Without state a plan is made for these observations; with it, plans are carried and only made anew where an episode
-        starts or, when exploiting for the largest return, every ``replan_freq`` steps where a new one promises more.
+        starts or, when exploiting for the largest return, every ``replan_freq`` steps where a new one promises clearly more.
 
         :param observation: Observation, or a batch of them.
         :param state: What the last call returned; ``None`` at the start.
@@ -404,7 +406,7 @@ class PlanActor(BasePolicy):
             new_plans = self.plan(due_obs, deterministic, target_return)
             if is_aged.any():
                 worth, last_worth = (self._worth(part, due_obs) for part in (new_plans, plans[rows]))
-                is_kept = (worth <= last_worth) & th.as_tensor(is_aged[is_due], device=self.device)
+                is_kept = (worth <= last_worth + REPLAN_MARGIN) & th.as_tensor(is_aged[is_due], device=self.device)
                 new_plans = th.where(is_kept.unsqueeze(-1), plans[rows], new_plans)
                 is_due[is_due] = ~is_kept.cpu().numpy()
             plans = plans.clone()

@@ -8,6 +8,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC
+from sb3_gac.actor import REPLAN_MARGIN
 from sb3_gac.type_aliases import PlanState
 
 N_ENVS = 3
@@ -89,6 +90,18 @@ def test_an_exploiting_policy_keeps_a_plan_unless_the_new_one_promises_more(smal
     _, state = model.predict(obs, carried, np.zeros(N_ENVS, dtype=bool), deterministic=True)
     np.testing.assert_allclose(state.plans[2], candidates.plans[2], rtol=1e-5)
     assert state.ages[2] == 1
+
+
+@pytest.mark.parametrize(("gain", "is_kept"), [(0.0, True), (0.5, True), (2.0, False)])
+def test_a_plan_is_not_given_up_for_next_to_nothing(small_gac, make_dataset, monkeypatch, gain, is_kept):
+    """At rest at a goal all that is new promises the same, and leads away from it at first."""
+    model = small_gac(policy_kwargs=dict(replan_freq=1)).learn_offline(make_dataset(), 1)
+    _, first = model.predict(observations(), deterministic=True)
+    worths = iter([th.full((N_ENVS,), 1.0 + gain * REPLAN_MARGIN), th.ones(N_ENVS)])  # of the new plans, of the old
+    monkeypatch.setattr(model.actor, "_worth", lambda plans, obs: next(worths))
+    _, second = model.predict(observations(seed=1), first, np.zeros(N_ENVS, dtype=bool), deterministic=True)
+    assert second.ages.tolist() == [2 if is_kept else 1] * N_ENVS
+    assert (second.plans == first.plans).all() == is_kept
 
 
 def test_a_return_is_asked_of_the_whole_episode(small_gac, make_dataset):

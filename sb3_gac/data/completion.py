@@ -24,10 +24,11 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_ho
 
     A recording that is cut where its aim is reached says little of what reaching it is worth to an episode that goes
     on: to pass by may even return more. And what is worth reaching may be far from where most recordings start. Each
-    such trajectory is therefore told three times: with the return of staying where it ended up to the horizon; doing
-    the best there is from its start, which is to follow it, or another trajectory from where that passes on, and so on, and
-    to stay at the end of one; and that again from a random step of it on, so that plans can start from any state of the
-    data. What terminated, or lasted the horizon, keeps its return. The rewards of single steps are never looked at:
+    such trajectory is therefore told three times: with the return of staying, up to the horizon, at the place to rest that is
+    nearest to where it ended; doing the best there is from its start, which is to follow it, or another trajectory from where
+    that passes on, and so on, and to stay at the end of one; and that again from one of its later points on, every tenth
+    step, so that plans can start from any state of the data. What terminated, or lasted the horizon, is told as it was, and
+    from one of its later points on. The rewards of single steps are never looked at:
     :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they must have been, and what to stay is worth.
 
     What is cut on arrival does not show how to stop, either. What goes on and stays in the end is followed by simulated
@@ -35,9 +36,10 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_ho
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param horizon: Steps of an episode in the environment.
-    :param n_hold_steps: Steps of staying that are shown, no more than are left to the horizon; 0 for none.
+    :param n_hold_steps: Steps of staying that are shown, no more than are left to the horizon; 0 for none. To stay is worth
+        what it returns at rest all the same.
     :return: The completed trajectories in the order of the given ones, with their return at their last step; the same for
-        the same data.
+        the same data. Trajectories of less than twenty steps are not told from a later point on.
     :raises ValueError: when the horizon is not positive, the number of steps is negative, or observations are images.
     """
     if horizon < 1:
@@ -101,15 +103,17 @@ class _Continuations:
         self.following = np.where(is_last, self.n_points + owners, np.arange(self.n_points) + 1)
         self.earned = np.append(0.0, decomposition.rewards.cumsum())  # up to each step
         self.gain = self.earned[self.steps + self.n_shown] - self.earned[self.steps]
-        # What a return has more than its rewards is luck: told of its own trajectory alone, for a way would look for it
-        self.luck = returns - (self.earned[self.ends] - self.earned[self.starts])
+        # What a return has more than its rewards is luck: told of its own steps alone, for a way would look for it
+        self.luck = (returns - (self.earned[self.ends] - self.earned[self.starts])) / lengths
 
         self.joints, is_near = self._find_joints()
         is_near[self.n_points :] &= ~self.is_terminal[:, None]
-        # Of a joint, where time costs; elsewhere a pace below zero is an error of the decomposition
-        paces = np.append(self.gain / self.n_shown, self.pace)
-        self.toll = TIME_UNIT * np.minimum(paces, 0.0) if returns.sum() < 0 else np.zeros(len(paces))
-        self.choices = self._choose(is_near)
+        # Where time does not cost, a pace below zero is an error of the decomposition, and no reason to lose time
+        time_costs = returns.sum() < 0
+        pace = self.pace if time_costs else self.pace.clip(min=0.0)
+        self.toll = time_costs * TIME_UNIT * np.minimum(np.append(self.gain / self.n_shown, pace), 0.0)  # of each joint
+        spare = (TIME_UNIT - self.n_shown) * pace[owners]  # of a unit that is not full there is some time left to stay
+        self.choices = self._choose(is_near, self.gain + spare, pace)
 
     def stay(self, index: int) -> Trajectory:
         """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
@@ -120,22 +124,23 @@ class _Continuations:
 
     def go_on(self, index: int, unit: int = 0) -> Trajectory:
         """The best that is known to do from one of its points on; the steps to the next one are its own."""
-        point, legs, total, time = self.first[index] + unit, [], self.luck[index], self.horizon
+        point, legs, total, time, luck = self.first[index] + unit, [], 0.0, self.horizon, self.luck[index]
         while True:
             n_steps = min(self.n_shown[point], time)
             legs.append(self.steps[point] + np.arange(n_steps))
-            total += self.earned[self.steps[point] + n_steps] - self.earned[self.steps[point]]
+            total += self.earned[self.steps[point] + n_steps] - self.earned[self.steps[point]] + n_steps * luck
             time -= n_steps
+            is_cut = n_steps < self.n_shown[point]
             point = self.following[point]
             choice = self.choices[time // TIME_UNIT, point]
             if choice > 0:
                 total += self.toll[point]
                 time -= TIME_UNIT
-                point = self.joints[point, choice - 1]
+                point, luck = self.joints[point, choice - 1], 0.0
+            elif is_cut or (point < self.n_points and time == 0):
+                return self._trajectory(np.concatenate(legs), total, is_terminal=False)
             elif point >= self.n_points:
                 break
-            elif time == 0:
-                return self._trajectory(np.concatenate(legs), total, is_terminal=False)
         end = point - self.n_points
         is_terminal = bool(self.is_terminal[end])
         n_held = 0 if is_terminal else min(self.n_hold_steps, time)
@@ -160,24 +165,24 @@ class _Continuations:
         return paces
 
     def _find_joints(self) -> tuple[Array, Array]:
-        """Steps nearest to each point, as points, and whether they are near, each of shape ``(n_points, n_joints)``."""
+        """Points nearest to each point and end, and whether they are near, each ``(n_points + n_trajectories, n_joints)``."""
         rows = self.standardized.rows[th.as_tensor(self.steps)]
         places = th.cat((rows, self.standardized.rows[th.as_tensor(self.ends - 1)]))
         parts = places.split(max(MAX_DISTANCES // len(rows), 1))
         nearest = [th.cdist(part, rows).topk(min(N_JOINTS, len(rows)), largest=False) for part in parts]
         gaps, joints = (th.cat(results).numpy() for results in zip(*nearest, strict=True))
-        is_itself = joints == np.arange(len(places))[:, None]
+        is_itself = self.steps[joints] == np.append(self.steps, self.ends - 1)[:, None]
         return joints, (gaps <= MAX_GAP * rows.shape[1] ** 0.5) & ~is_itself
 
-    def _choose(self, is_open: Array) -> Array:
+    def _choose(self, is_open: Array, gain: Array, pace: Array) -> Array:
         """What is best for each unit of time left and each point: 0 to follow or stay, or one more than the joint to take."""
         value = np.zeros(len(is_open))
         choices = np.zeros((self.horizon // TIME_UNIT + 1, len(is_open)), dtype=np.int8)
         followed = np.full(self.n_points, -np.inf)  # with one unit less; there is no time to follow any
         for units in range(1, len(choices)):
             joined = np.where(is_open, followed[self.joints] + self.toll[:, None], -np.inf)
-            followed = self.gain + value[self.following]
-            kept = np.append(followed, units * TIME_UNIT * self.pace)
+            followed = gain + value[self.following]
+            kept = np.append(followed, units * TIME_UNIT * pace)
             options = np.column_stack((kept, joined))
             choices[units], value = options.argmax(axis=1), options.max(axis=1)
         return choices

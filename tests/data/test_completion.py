@@ -61,6 +61,9 @@ def test_each_joint_is_followed_by_steps():
     gone_on = complete_trajectories(parts, 300)[1]
     assert gone_on.observations[-1, 0] == 6
     assert len(gone_on) >= 20 + 7 * TIME_UNIT + 11
+    # Without the time for those steps it is not begun
+    too_short = 20 + 7 * TIME_UNIT + 11
+    assert len(complete_trajectories(parts, too_short)[1]) == 20
 
 
 def test_to_stay_is_worth_what_it_returns_where_it_comes_to_rest(monkeypatch):
@@ -83,9 +86,56 @@ def test_luck_is_not_looked_for(monkeypatch):
             self.rewards, self.last = 0 * self.rewards, 0 * self.last
 
     monkeypatch.setattr(completion, "ReturnDecomposition", Nothing)
-    lucky, plain = path(0, 5, 21, np.arange(21) == 20), path(4, 6, 21)
-    completed = complete_trajectories([lucky, plain], 200)
-    assert [trajectory.total_return for trajectory in completed] == [1, 1, 1, 0, 0, 0]
+    lucky, plain = path(0, 5, 20, 0.5), path(4, 6, 21)  # where the first ends, the second passes at its eleventh step
+    whole, gone_on, rest, *others = complete_trajectories([lucky, plain, path(5, 0, 20)], 200)
+    assert [len(trajectory) for trajectory in (whole, gone_on, rest)] == [20, 20, 10]
+    assert [trajectory.total_return for trajectory in (whole, gone_on, rest)] == [10, 10, 5]
+    assert [trajectory.total_return for trajectory in others] == [0] * 6
+
+
+def test_luck_is_that_of_the_steps_that_are_shown(monkeypatch):
+    class Unexplained(PaidRewards):
+        def __init__(self, trajectories) -> None:
+            super().__init__(trajectories)
+            self.rewards = np.where(self.rewards == 100, 0, self.rewards)
+            self.last = np.where(self.last == 100, 0, self.last)
+
+    monkeypatch.setattr(completion, "ReturnDecomposition", Unexplained)
+    first, second = path(0, 9, 31, 100.0 * (np.arange(31) == 30)), path(3, 0, 11, np.arange(11) == 10)
+    gone_on = complete_trajectories([first, second], HORIZON)[1]  # leaves the first after ten steps of 31
+    assert gone_on.total_return == pytest.approx(100 * 10 / 31 + 1 + (HORIZON - 10 - 11 - TIME_UNIT))
+
+
+@pytest.mark.parametrize("n_steps", [20, 21, 22])
+def test_an_end_does_not_lead_to_its_own_last_step(monkeypatch, n_steps):
+    monkeypatch.setattr(PaidRewards, "reward", lambda self, rests: 0 * self.last)  # to pass there again would pay, to rest not
+    completed = complete_trajectories([path(0, 5, n_steps, np.arange(n_steps) == n_steps - 1)], 300)
+    assert [len(trajectory) for trajectory in completed] == [n_steps, n_steps, n_steps - TIME_UNIT]
+    assert [trajectory.total_return for trajectory in completed] == [1, 1, 1]
+
+
+def test_where_nothing_costs_no_time_is_lost_to_stay_for_less():
+    costly = np.arange(20) // 19 * -0.01
+    parts = [path(0, 5, 20, costly), path(5, 0, 20, costly), path(20, 25, 20, np.arange(20) == 19)]
+    assert [len(trajectory) for trajectory in complete_trajectories(parts, 300)[:6]] == [20, 20, 10, 20, 20, 10]
+
+
+def test_an_episode_does_not_end_before_its_last_step():
+    rests = complete_trajectories([path(0, 9, 40, terminated=True)] * 20, 25)[1::2]
+    assert {(len(rest), rest.terminated) for rest in rests} == {(25, False), (20, True), (10, True)}
+    parts = [path(0, 5, 10), path(5, 10, 20, 1.0, terminated=True)]
+    gone_on = complete_trajectories(parts, 35)[1]
+    assert len(gone_on) == 25 and gone_on.truncated and not gone_on.terminated
+    gone_on = complete_trajectories(parts, 40)[1]
+    assert len(gone_on) == 30 and gone_on.terminated
+
+
+@pytest.mark.parametrize("n_steps, pace, n_others, horizon", [(11, 0.75, 10, 60), (21, 0.5, 20, 74), (11, 0.5, 30, 81)])
+def test_to_go_on_never_returns_less_than_to_stay(n_steps, pace, n_others, horizon):
+    first = path(0, 5, n_steps, np.arange(n_steps) // (n_steps - 1) * pace)
+    second = path(5, 10, n_others, np.arange(n_others) == n_others - 1)
+    stayed, gone_on, *_ = complete_trajectories([first, second], horizon)
+    assert gone_on.total_return >= stayed.total_return
 
 
 @pytest.mark.parametrize("horizon", [5, 95])
@@ -165,7 +215,13 @@ def test_what_lasted_the_horizon_is_left_alone():
     assert steps_of(kept) == steps_of(whole)
     assert kept.total_return == HORIZON / 2
     assert steps_of(rest) == steps_of(whole)[-len(rest) :]
+    assert MIN_REST <= len(rest) < HORIZON
     assert rest.total_return == pytest.approx(HORIZON / 2)  # it has as much time as the whole
+
+
+def test_rests_begin_anywhere():
+    rests = complete_trajectories([path(0, 5, HORIZON)] * 60, HORIZON)[1::2]
+    assert {len(rest) for rest in rests} == set(range(MIN_REST, HORIZON, TIME_UNIT))
 
 
 def test_a_short_trajectory_has_no_rest():

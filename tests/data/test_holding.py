@@ -172,6 +172,27 @@ def test_trajectories_that_go_on_end_with_staying(known_rewards):
         assert after.total_return == before.total_return
 
 
+def test_to_stay_is_worth_what_it_returns_at_rest():
+    holding, _ = holding_of(DRIVES)
+    for end in ENDS[INNER]:
+        assert len(holding.stay(int(end), 1)[0]) == 1
+        np.testing.assert_array_equal(holding.rest(int(end)), holding.regulators[int(end)].rest)
+    unknown, _ = holding_of([drive(0, seed=seed, step=noise) for seed in range(60)])
+    np.testing.assert_array_equal(unknown.rest(24), unknown.rows[24])
+
+
+def test_a_rest_beyond_what_was_recorded_is_none():
+    """On a slope the point was seen, not in the valley."""
+
+    def roll(state: np.ndarray, force: np.ndarray) -> np.ndarray:
+        position, speed = state
+        return np.array([position + 0.1 * speed, speed + 0.002 * (0.05 * force[0] - position)])
+
+    drives = [drive(start, seed=index, step=roll, speed=0.3) for index, start in enumerate(np.linspace(2, 3, 60))]
+    holding, _ = holding_of(drives)
+    assert all(holding._regulator(int(end)) is None for end in ENDS)
+
+
 def test_nothing_is_shown_beyond_the_horizon_nor_after_the_end(known_rewards):
     lengths = [len(trajectory) for trajectory in complete_trajectories(DRIVES, 30, n_hold_steps=15)[1::3]]
     assert lengths.count(30) == 60

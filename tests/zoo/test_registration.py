@@ -77,7 +77,14 @@ def test_the_values_are_those_of_the_benchmarks(env_id: str, path: Path) -> None
         elif env_id not in ("Pendulum-v1", "default"):
             expected["gradient_steps"] = 30
             expected["policy_kwargs"] = {"net_arch": [128, 128], "n_averaged": 64, "explore_ratio": 0.7}
-        of_data = ("offline_best_ratio", "offline_ratio", "finetune_lr_factor", "completion_horizon", "step_weighting")
+        of_data = (
+            "offline_best_ratio",
+            "offline_ratio",
+            "finetune_lr_factor",
+            "completion_horizon",
+            "n_hold_steps",
+            "step_weighting",
+        )
         budget = ("n_timesteps", "learning_starts", *of_data)
         for key in budget:
             if env_id not in ("Pendulum-v1", "default"):
