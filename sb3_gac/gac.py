@@ -106,7 +106,7 @@ class GAC(OffPolicyAlgorithm):
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param n_hold_steps: Simulated steps of staying that trajectories which were let go on end with, where the data knows how;
-        0 for none.
+        0 shows none.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that
         holds fewer trajectories than a batch has places for.
     :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,

@@ -77,7 +77,7 @@ class Holding:
     def rest(self, end: int) -> Array:
         """
         The standardised observation at rest of what stays where a trajectory ended, of shape ``(n_entries,)``; its last one
-        where it is not known how to stay.
+        where no rest is known. There may be one where nothing is shown of the way to it, which leaves what was recorded.
 
         :param end: The last step.
         """
