@@ -15,6 +15,7 @@ MIN_REST = 10  # steps of the shortest rest of a trajectory
 TIME_UNIT = 10  # steps between two points where one trajectory may be left for another; of a joint, too: its gap wants closing
 MAX_GAP = 0.05  # between the two sides of a joint, root mean square of the standardised observations
 N_JOINTS = 16  # looked at for each point, the nearest first
+MIN_COST = 0.05  # of the largest return: what the lowest must lie below zero for steps to cost anything
 MAX_DISTANCES = 2**24  # computed at a time
 
 
@@ -108,12 +109,13 @@ class _Continuations:
 
         self.joints, is_near = self._find_joints()
         is_near[self.n_points :] &= ~self.is_terminal[:, None]
-        # Where time does not cost, a pace below zero is an error of the decomposition, and no reason to lose time
-        time_costs = returns.sum() < 0
-        pace = self.pace if time_costs else self.pace.clip(min=0.0)
-        self.toll = time_costs * TIME_UNIT * np.minimum(np.append(self.gain / self.n_shown, pace), 0.0)  # of each joint
-        spare = (TIME_UNIT - self.n_shown) * pace[owners]  # of a unit that is not full there is some time left to stay
-        self.choices = self._choose(is_near, self.gain + spare, pace)
+        # Where no step costs, a pace below zero is an error of the decomposition, and no reason to lose time
+        time_costs = returns.min() < -MIN_COST * np.abs(returns).max()
+        if not time_costs:
+            self.pace = self.pace.clip(min=0.0)
+        self.toll = time_costs * TIME_UNIT * np.minimum(np.append(self.gain / self.n_shown, self.pace), 0.0)  # of each joint
+        spare = (TIME_UNIT - self.n_shown) * self.pace[owners]  # of a unit that is not full there is some time left to stay
+        self.choices = self._choose(is_near, self.gain + spare)
 
     def stay(self, index: int) -> Trajectory:
         """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
@@ -174,7 +176,7 @@ class _Continuations:
         is_itself = self.steps[joints] == np.append(self.steps, self.ends - 1)[:, None]
         return joints, (gaps <= MAX_GAP * rows.shape[1] ** 0.5) & ~is_itself
 
-    def _choose(self, is_open: Array, gain: Array, pace: Array) -> Array:
+    def _choose(self, is_open: Array, gain: Array) -> Array:
         """What is best for each unit of time left and each point: 0 to follow or stay, or one more than the joint to take."""
         value = np.zeros(len(is_open))
         choices = np.zeros((self.horizon // TIME_UNIT + 1, len(is_open)), dtype=np.int8)
@@ -182,7 +184,7 @@ class _Continuations:
         for units in range(1, len(choices)):
             joined = np.where(is_open, followed[self.joints] + self.toll[:, None], -np.inf)
             followed = gain + value[self.following]
-            kept = np.append(followed, units * TIME_UNIT * pace)
+            kept = np.append(followed, units * TIME_UNIT * self.pace)
             options = np.column_stack((kept, joined))
             choices[units], value = options.argmax(axis=1), options.max(axis=1)
         return choices

@@ -62,7 +62,7 @@ def test_each_joint_is_followed_by_steps():
     assert gone_on.observations[-1, 0] == 6
     assert len(gone_on) >= 20 + 7 * TIME_UNIT + 11
     # Without the time for those steps it is not begun
-    too_short = 20 + 7 * TIME_UNIT + 11
+    too_short = 20 + 15 * TIME_UNIT  # seven joints, each with ten steps, and the way from the last
     assert len(complete_trajectories(parts, too_short)[1]) == 20
 
 
@@ -72,9 +72,9 @@ def test_to_stay_is_worth_what_it_returns_where_it_comes_to_rest(monkeypatch):
             return rests[:, 0].double().numpy()
 
     monkeypatch.setattr(completion, "ReturnDecomposition", Slope)
-    monkeypatch.setattr(completion.Holding, "rest", lambda self, end: np.array([7.0 if end == 19 else -7.0]))
+    monkeypatch.setattr(completion.Holding, "rest", lambda self, end: np.array([7.0 if end == 19 else 2.0]))
     stayed = complete_trajectories([path(0.0, 1.0, 20), path(5.0, 6.0, 20)], HORIZON)[0::3]
-    assert [trajectory.total_return for trajectory in stayed] == [7.0 * (HORIZON - 20), -7.0 * (HORIZON - 20)]
+    assert [trajectory.total_return for trajectory in stayed] == [7.0 * (HORIZON - 20), 2.0 * (HORIZON - 20)]
 
 
 def test_luck_is_not_looked_for(monkeypatch):
@@ -112,6 +112,12 @@ def test_an_end_does_not_lead_to_its_own_last_step(monkeypatch, n_steps):
     completed = complete_trajectories([path(0, 5, n_steps, np.arange(n_steps) == n_steps - 1)], 300)
     assert [len(trajectory) for trajectory in completed] == [n_steps, n_steps, n_steps - TIME_UNIT]
     assert [trajectory.total_return for trajectory in completed] == [1, 1, 1]
+
+
+def test_where_nothing_costs_nobody_is_told_of_costs():
+    parts = [path(0, 5, 20, 0.1), path(5, 9, 20, np.where(np.arange(20) < 19, 0.1, -0.5))]
+    stayed, gone_on, *_ = complete_trajectories(parts, 300)[3:]
+    assert [stayed.total_return, gone_on.total_return] == pytest.approx([19 * 0.1 - 0.5] * 2)
 
 
 def test_where_nothing_costs_no_time_is_lost_to_stay_for_less():
@@ -167,6 +173,21 @@ def test_where_every_step_costs_time_is_not_lost_for_nothing():
     second = path(5, 10, 21, -1.0 * (np.arange(21) < 20))
     gone_on = complete_trajectories([path(0, 5, 20, -1.0), second], 200)[1]
     assert gone_on.total_return == -20 - TIME_UNIT - 20
+
+
+def test_what_costs_is_left_though_something_else_pays():
+    lava, way_out, elsewhere = path(0, 5, 20, -1.0), path(5, 10, 20, np.arange(20) // 19 * 0.1), path(50, 60, 20, 5.0)
+    gone_on = complete_trajectories([lava, way_out, elsewhere], 200)[1]
+    assert steps_of(gone_on) == steps_of(lava) + steps_of(way_out)
+    assert gone_on.total_return == pytest.approx(-20 - TIME_UNIT + 0.1 * (1 + 200 - 40 - TIME_UNIT))
+
+
+def test_a_joint_on_the_way_costs_what_the_steps_before_it_do():
+    costly = path(0, 9, 31, -1.0)  # passes 3 at its eleventh step
+    free = path(3, 0, 11, -1.0 * (np.arange(11) < 10))
+    gone_on = complete_trajectories([costly, free], 200)[1]
+    assert steps_of(gone_on) == steps_of(costly)[:10] + steps_of(free)
+    assert gone_on.total_return == -10 - TIME_UNIT - 10
 
 
 def test_where_nothing_costs_a_pace_below_zero_is_an_error_of_the_decomposition():
