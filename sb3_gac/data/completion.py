@@ -66,6 +66,7 @@ class _Continuations:
 
     The points are every tenth step of each trajectory from its first on, then the ends of all trajectories. At a step its
     trajectory is followed to the next point, at an end it is stayed, unless another trajectory is better that passes there.
+    Time is weighed in units of ten steps: which of two ways is better may be wrong by what nine steps of staying return.
 
     :param trajectories: See :func:`complete_trajectories`.
     :param horizon: See :func:`complete_trajectories`.
