@@ -15,7 +15,7 @@ MIN_REST = 10  # steps of the shortest rest of a trajectory
 TIME_UNIT = 10  # steps between two points where one trajectory may be left for another; of a joint, too: its gap wants closing
 MAX_GAP = 0.05  # between the two sides of a joint, root mean square of the standardised observations
 N_JOINTS = 16  # looked at for each point, the nearest first
-MIN_COST = 0.05  # of the largest return: what the lowest must lie below zero for steps to cost anything
+MIN_COST = 0.05  # of the largest return, whatever its sign: what the lowest must lie below zero for steps to cost anything
 MAX_DISTANCES = 2**24  # computed at a time
 
 
@@ -104,7 +104,7 @@ class _Continuations:
         is_last = units == n_units[owners] - 1
         self.following = np.where(is_last, self.n_points + owners, np.arange(self.n_points) + 1)
         self.earned = np.append(0.0, decomposition.rewards.cumsum())  # up to each step
-        self.gain = self.earned[self.steps + self.n_shown] - self.earned[self.steps]
+        gain = self.earned[self.steps + self.n_shown] - self.earned[self.steps]
         # What a return has more than its rewards is luck: told of its own steps alone, for a way would look for it
         self.luck = (returns - (self.earned[self.ends] - self.earned[self.starts])) / lengths
 
@@ -114,9 +114,9 @@ class _Continuations:
         time_costs = returns.min() < -MIN_COST * np.abs(returns).max()
         if not time_costs:
             self.pace = self.pace.clip(min=0.0)
-        self.toll = time_costs * TIME_UNIT * np.minimum(np.append(self.gain / self.n_shown, self.pace), 0.0)  # of each joint
+        self.toll = time_costs * TIME_UNIT * np.minimum(np.append(gain / self.n_shown, self.pace), 0.0)  # of each joint
         spare = (TIME_UNIT - self.n_shown) * self.pace[owners]  # of a unit that is not full there is some time left to stay
-        self.choices = self._choose(is_near, self.gain + spare)
+        self.choices = self._choose(is_near, gain + spare)
 
     def stay(self, index: int) -> Trajectory:
         """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
