@@ -14,7 +14,7 @@ from sb3_gac.type_aliases import ElboTerms, TrajectoryBatch
 # The mean of N(0, I) is then the only plan there is, and one network with a Gaussian clones it, as elsewhere
 PLAIN = {
     "n_decoders": 1,
-    "use_squashed_gaussian": False,
+    "use_isotropic_gaussian": False,
     "nll_beta": 0.0,
     "n_waves": 0,
     "use_conditional_prior": False,
@@ -35,7 +35,7 @@ class BehaviourCloning(GAC):
 
     :param policy: as GAC's.
     :param env: as GAC's.
-    :param policy_kwargs: as GAC's; what concerns plans, several decoders, waves, squashed actions or weights has no effect.
+    :param policy_kwargs: as GAC's; what concerns plans, several decoders, waves, the Gaussian or weights has no effect.
     :param kwargs: the other arguments of GAC; what concerns plans and returns has no effect.
     """
 

@@ -47,8 +47,8 @@ class PlanActor(BasePolicy):
         tells the start of a plan from its end: at one and the same place, leaving and arriving are different actions.
     :param n_decoders: Decoders, each with weights of its own, that are averaged, see
         :class:`~sb3_gac.networks.decoder.DecoderEnsemble`.
-    :param use_squashed_gaussian: Whether Box actions are a Gaussian's bent into their bounds by tanh, as those that SAC's
-        policies sample, instead of one cut off there, as those with noise added.
+    :param use_isotropic_gaussian: Whether all entries of a Box action have the same standard deviation, so that their errors
+        weigh alike, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
     :param nll_beta: Power of the variance, from 0 to 1, that gradients of the likelihood of Box actions are weighted by, in
         plans, too, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
     :param n_waves: Random Fourier features of what a decoder sees, so that it tells apart what is near, see
@@ -92,7 +92,7 @@ class PlanActor(BasePolicy):
         use_residual_prior: bool = False,
         clock_scale: float = 100.0,
         n_decoders: int = 1,
-        use_squashed_gaussian: bool = False,
+        use_isotropic_gaussian: bool = False,
         nll_beta: float = 0.0,
         n_waves: int = 0,
         wave_scale: float = 0.5,
@@ -142,7 +142,7 @@ class PlanActor(BasePolicy):
         self.use_residual_prior = use_residual_prior
         self.clock_scale = clock_scale
         self.n_decoders = n_decoders
-        self.use_squashed_gaussian = use_squashed_gaussian
+        self.use_isotropic_gaussian = use_isotropic_gaussian
         self.nll_beta = nll_beta
         self.n_waves = n_waves
         self.wave_scale = wave_scale
@@ -182,7 +182,7 @@ class PlanActor(BasePolicy):
         self.register_buffer("candidate_noise", noise, persistent=False)
 
     def _make_decoder(self, decoder_dim: int, net_arch: list[int]) -> PlanDecoder:
-        arguments = decoder_dim, self.plan_dim, self.action_space, net_arch, self.activation_fn, self.use_squashed_gaussian
+        arguments = decoder_dim, self.plan_dim, self.action_space, net_arch, self.activation_fn, self.use_isotropic_gaussian
         decoders = [
             FilmDecoder(*arguments, nll_beta=self.nll_beta, n_waves=self.n_waves, wave_scale=self.wave_scale)
             for _ in range(self.n_decoders)
@@ -197,7 +197,7 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_conditional_critic use_residual_prior clock_scale n_decoders use_squashed_gaussian nll_beta n_waves "
+            "use_conditional_critic use_residual_prior clock_scale n_decoders use_isotropic_gaussian nll_beta n_waves "
             "wave_scale n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate pessimism prior_weight "
             "explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
         ).split()

@@ -20,8 +20,6 @@ from torch.nn import functional as F
 from sb3_gac.networks.log_std import clamp_log_std
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 0.5
-SQUASHED_LOG_STD_MAX = 1.0  # before the squashing
-SQUASHED_BOUND = 0.999  # actions beyond count as these: those at the very bounds would be infinitely far away
 
 
 class ActionHead(nn.Module, ABC):
@@ -66,7 +64,7 @@ class ActionHead(nn.Module, ABC):
     @abstractmethod
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
         """
-        The most likely buffer action, of a squashed Gaussian the median, or a sampled one.
+        The most likely buffer action, or a sampled one.
 
         :param parameters: Parameters of the distribution, of shape ``(batch_size, n_parameters)``.
         :param deterministic: Whether not to sample.
@@ -79,22 +77,24 @@ class GaussianActionHead(ActionHead):
 
     The parameters are means, then log standard deviations. The likelihood pulls a mean the less the wider its Gaussian is, so
     that actions that are predicted badly are hardly learnt: they pass for noise. With ``nll_beta`` each gradient is
-    weighted by the variance to this power, and only the gradient (arXiv 2203.09168).
+    weighted by the variance to this power, and only the gradient (arXiv 2203.09168). An isotropic Gaussian has one standard
+    deviation for all entries of an action, so that errors of any of them weigh alike.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Box space of the actions.
+    :param isotropic: Whether all entries of an action have the same standard deviation.
     :param nll_beta: 0 for the gradient of the likelihood; with 1 that of a mean is the one of its squared error.
     """
 
-    def __init__(self, hidden_dim: int, action_space: spaces.Box, nll_beta: float = 0.0) -> None:
+    def __init__(self, hidden_dim: int, action_space: spaces.Box, isotropic: bool = False, nll_beta: float = 0.0) -> None:
         super().__init__(action_space)
         self.nll_beta = nll_beta
         self.encoded_dim = self.action_dim
-        self.net = nn.Linear(hidden_dim, 2 * self.action_dim)
+        self.net = nn.Linear(hidden_dim, self.action_dim + (1 if isotropic else self.action_dim))
 
     def forward(self, hidden: th.Tensor) -> th.Tensor:
-        mean, log_std = self.net(hidden).chunk(2, dim=-1)
-        return th.cat((th.tanh(mean), clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)), dim=-1)
+        mean, log_std = self.net(hidden).tensor_split((self.action_dim,), dim=-1)
+        return th.cat((th.tanh(mean), clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX).expand_as(mean)), dim=-1)
 
     def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
@@ -108,30 +108,6 @@ class GaussianActionHead(ActionHead):
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
         return mean if deterministic else (mean + log_std.exp() * th.randn_like(mean)).clamp(-1, 1)
-
-
-class SquashedGaussianActionHead(GaussianActionHead):
-    """
-    Diagonal Gaussian bent into (-1, 1) by tanh, the distribution that policies of SAC sample their actions from.
-
-    The tanh of its mean lies further from zero than the mean of the actions does.
-
-    :param hidden_dim: Size of the decoder's hidden vector.
-    :param action_space: Box space of the actions.
-    :param nll_beta: See :class:`GaussianActionHead`.
-    """
-
-    def forward(self, hidden: th.Tensor) -> th.Tensor:
-        mean, log_std = self.net(hidden).chunk(2, dim=-1)
-        return th.cat((mean, clamp_log_std(log_std, LOG_STD_MIN, SQUASHED_LOG_STD_MAX)), dim=-1)
-
-    def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        inside = actions.clamp(-SQUASHED_BOUND, SQUASHED_BOUND)
-        return super().log_prob(parameters, inside.atanh()) - (1 - inside.square()).log().sum(dim=-1)
-
-    def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
-        mean, log_std = parameters.chunk(2, dim=-1)
-        return (mean if deterministic else mean + log_std.exp() * th.randn_like(mean)).tanh()
 
 
 class CategoricalActionHead(ActionHead):
@@ -183,16 +159,16 @@ class CategoricalActionHead(ActionHead):
 
 
 def make_action_head(
-    hidden_dim: int, action_space: spaces.Space[Any], squashed: bool = False, nll_beta: float = 0.0
+    hidden_dim: int, action_space: spaces.Space[Any], isotropic: bool = False, nll_beta: float = 0.0
 ) -> ActionHead:
     """
     Action likelihood for a space.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Space of the actions.
-    :param squashed: Whether Box actions are a Gaussian's bent into their bounds by tanh, instead of one cut off there.
+    :param isotropic: Whether all entries of a Box action have the same standard deviation, see :class:`GaussianActionHead`.
     :param nll_beta: How the gradients of a Gaussian's likelihood are weighted, see :class:`GaussianActionHead`.
     """
     if isinstance(action_space, spaces.Box):
-        return (SquashedGaussianActionHead if squashed else GaussianActionHead)(hidden_dim, action_space, nll_beta)
+        return GaussianActionHead(hidden_dim, action_space, isotropic, nll_beta)
     return CategoricalActionHead(hidden_dim, action_space)

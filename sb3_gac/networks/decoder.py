@@ -50,9 +50,9 @@ class FilmDecoder(PlanDecoder):
     :param action_space: Space of the actions.
     :param net_arch: Hidden layers.
     :param activation_fn: Activation of the hidden layers.
-    :param squashed: Whether Box actions are a Gaussian's bent into their bounds by tanh, instead of one cut off there.
-    :param nll_beta: How the gradients of a Gaussian's likelihood are weighted, see
+    :param isotropic: Whether all entries of a Box action have the same standard deviation, see
         :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
+    :param nll_beta: How the gradients of a Gaussian's likelihood are weighted, see there.
     :param n_waves: Waves that follow the features, see :class:`~sb3_gac.fourier.FourierFeatures`; 0 for none.
     :param wave_scale: Their scale.
     """
@@ -64,7 +64,7 @@ class FilmDecoder(PlanDecoder):
         action_space: spaces.Space[Any],
         net_arch: list[int],
         activation_fn: type[nn.Module],
-        squashed: bool = False,
+        isotropic: bool = False,
         nll_beta: float = 0.0,
         n_waves: int = 0,
         wave_scale: float = 0.5,
@@ -78,7 +78,7 @@ class FilmDecoder(PlanDecoder):
         self.net_arch = net_arch
         self.modulation = nn.Linear(plan_dim, 2 * sum(net_arch)) if net_arch else None  # of all layers in one product
         self.activation = activation_fn()
-        self.head = make_action_head(dims[-1], action_space, squashed, nll_beta)
+        self.head = make_action_head(dims[-1], action_space, isotropic, nll_beta)
 
     def forward(self, features: th.Tensor, plans: th.Tensor) -> th.Tensor:
         """
