@@ -17,7 +17,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.nn.utils import parameters_to_vector
 
 from sb3_gac import GAC, gac
-from sb3_gac.networks.action_head import GaussianActionHead, SquashedGaussianActionHead
 
 
 class Memory(KVWriter):
@@ -298,10 +297,11 @@ def test_n_decoders(small_gac, diary_env):
         assert not th.equal(start, end)
 
 
-@pytest.mark.parametrize(("squashed", "head"), [(False, GaussianActionHead), (True, SquashedGaussianActionHead)])
-def test_use_squashed_gaussian(small_gac, diary_env, squashed, head):
-    model = small_gac(diary_env(), policy_kwargs=dict(use_squashed_gaussian=squashed)).learn(10)
-    assert type(model.actor.model.decoder.head) is head
+@pytest.mark.parametrize(("isotropic", "n_parameters"), [(False, 4), (True, 3)])
+def test_use_isotropic_gaussian(small_gac, diary_env, isotropic, n_parameters):
+    env = diary_env(action_space=spaces.Box(-1, 1, (2,)))
+    model = small_gac(env, policy_kwargs=dict(use_isotropic_gaussian=isotropic)).learn(10)
+    assert model.actor.model.decoder.head.net.out_features == n_parameters
 
 
 @pytest.mark.parametrize(

@@ -418,7 +418,7 @@ class TestPolicy:
             activation_fn=th.nn.Tanh,
             plan_dim=3,
             n_decoders=2,
-            use_squashed_gaussian=True,
+            use_isotropic_gaussian=True,
             n_critics=2,
             n_candidates=5,
             n_elites=2,

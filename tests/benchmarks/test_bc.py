@@ -7,7 +7,6 @@ import torch as th
 from benchmarks.bc import BehaviourCloning, best_trajectories
 from sb3_gac.data import Trajectory
 from sb3_gac.networks import FilmDecoder
-from sb3_gac.networks.action_head import GaussianActionHead
 
 DIRECTION = np.array([[0.8], [-0.4]])
 
@@ -52,12 +51,12 @@ def test_it_clones_what_was_recorded_alone() -> None:
         assert (model.offline_buffer.sample(3, 9).weights == 1).all()
 
 
-def test_it_clones_with_one_network_and_a_gaussian() -> None:
-    kwargs = {"net_arch": [8], "n_decoders": 3, "use_squashed_gaussian": True}
+def test_it_clones_with_one_network_and_a_diagonal_gaussian() -> None:
+    kwargs = {"net_arch": [8], "n_decoders": 3, "use_isotropic_gaussian": True}
     model = BehaviourCloning("MlpLatentPolicy", policy_kwargs=kwargs, device="cpu")
     model.learn_offline([make_trajectory(30, 1.0)], 1)
     assert type(model.actor.model.decoder) is FilmDecoder
-    assert type(model.actor.model.decoder.head) is GaussianActionHead
+    assert not model.actor.use_isotropic_gaussian
 
 
 def test_it_clones_what_it_is_shown_and_saves_it(tmp_path: Path) -> None:

@@ -89,10 +89,10 @@ def test_without_hidden_layers_the_plan_is_appended():
 
 
 @pytest.mark.parametrize("space", [SPACE, spaces.Discrete(3)], ids=["Box", "Discrete"])
-@pytest.mark.parametrize("squashed", [False, True])
-def test_an_ensemble_by_hand(space, squashed):
+@pytest.mark.parametrize("isotropic", [False, True])
+def test_an_ensemble_by_hand(space, isotropic):
     """Each member is scored alone; the parameters of what they do are averaged."""
-    members = [FilmDecoder(FEATURES_DIM, PLAN_DIM, space, [8], nn.ReLU, squashed) for _ in range(3)]
+    members = [FilmDecoder(FEATURES_DIM, PLAN_DIM, space, [8], nn.ReLU, isotropic) for _ in range(3)]
     ensemble = DecoderEnsemble(members)
     features, actions, plans = make_batch()
     if isinstance(space, spaces.Discrete):
