@@ -9,14 +9,11 @@ from sb3_gac.data.decomposition import ReturnDecomposition
 from sb3_gac.data.holding import Holding
 from sb3_gac.data.standardization import StandardizedObservations
 from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations
+from sb3_gac.data.ways import MAX_DISTANCES, MAX_GAP, TIME_UNIT, Recordings, Ways
 from sb3_gac.random_state import fork_random_state
 
 MIN_REST = 10  # steps of the shortest rest of a trajectory
-TIME_UNIT = 10  # steps between two points where one trajectory may be left for another; of a joint, too: its gap wants closing
-MAX_GAP = 0.05  # between the two sides of a joint, root mean square of the standardised observations
-N_JOINTS = 16  # looked at for each point, the nearest first
 MIN_COST = 0.05  # of the largest return, whatever its sign: what the lowest must lie below zero for steps to cost anything
-MAX_DISTANCES = 2**24  # computed at a time
 
 
 def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_hold_steps: int = 20) -> list[Trajectory]:
@@ -62,11 +59,7 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_ho
 
 class _Continuations:
     """
-    What to do best at each point of the data, for any time left, by dynamic programming.
-
-    The points are every tenth step of each trajectory from its first on, then the ends of all trajectories. At a step its
-    trajectory is followed to the next point, at an end it is stayed, unless another trajectory is better that passes there.
-    Time is weighed in units of ten steps: which of two ways is better may be wrong by what nine steps of staying return.
+    What each trajectory is told to have gone on to do.
 
     :param trajectories: See :func:`complete_trajectories`.
     :param horizon: See :func:`complete_trajectories`.
@@ -82,7 +75,6 @@ class _Continuations:
         self.actions = np.concatenate([trajectory.actions for trajectory in trajectories])
         lengths = np.array([len(trajectory) for trajectory in trajectories])
         self.ends = lengths.cumsum()
-        self.starts = self.ends - lengths
         self.is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
         # Between two whole numbers there is nothing to simulate
         is_held = self.standardized.is_continuous and self.actions.dtype.kind == "f"
@@ -92,62 +84,32 @@ class _Continuations:
 
         decomposition = ReturnDecomposition(trajectories)
         returns = np.array([trajectory.total_return for trajectory in trajectories])
-        self.pace = self._paces(decomposition)  # of staying at the end
-
-        n_units = -(-lengths // TIME_UNIT)
-        self.first = n_units.cumsum() - n_units  # point of each trajectory
-        owners = np.arange(len(lengths)).repeat(n_units)  # of each point, but for the ends
-        self.n_points = len(owners)  # but for the ends
-        units = np.arange(self.n_points) - self.first[owners]
-        self.steps = self.starts[owners] + units * TIME_UNIT
-        self.n_shown = np.minimum(self.ends[owners] - self.steps, TIME_UNIT)
-        is_last = units == n_units[owners] - 1
-        self.following = np.where(is_last, self.n_points + owners, np.arange(self.n_points) + 1)
-        self.earned = np.append(0.0, decomposition.rewards.cumsum())  # up to each step
-        gain = self.earned[self.steps + self.n_shown] - self.earned[self.steps]
         # What a return has more than its rewards is luck: told of its own steps alone, for a way would look for it
-        self.luck = (returns - (self.earned[self.ends] - self.earned[self.starts])) / lengths
-
-        self.joints, is_near = self._find_joints()
-        is_near[self.n_points :] &= ~self.is_terminal[:, None]
+        self.luck = (returns - np.add.reduceat(decomposition.rewards, self.ends - lengths)) / lengths  # of each step
+        self.paces = self._paces(decomposition)  # of staying at the end
         # Where no step costs, a pace below zero is an error of the decomposition, and no reason to lose time
         time_costs = returns.min() < -MIN_COST * np.abs(returns).max()
         if not time_costs:
-            self.pace = self.pace.clip(min=0.0)
-        self.toll = time_costs * TIME_UNIT * np.minimum(np.append(gain / self.n_shown, self.pace), 0.0)  # of each joint
-        spare = (TIME_UNIT - self.n_shown) * self.pace[owners]  # of a unit that is not full there is some time left to stay
-        self.choices = self._choose(is_near, gain + spare)
+            self.paces = self.paces.clip(min=0.0)
+        recordings = Recordings(self.standardized.rows, decomposition.rewards, self.ends, self.paces, self.is_terminal)
+        self.ways = Ways(recordings, horizon, time_costs)
 
     def stay(self, index: int) -> Trajectory:
         """The trajectory with the return of staying where it ended up to the horizon, if it was cut before."""
         trajectory = self.trajectories[index]
         n_missing = max(self.horizon - len(trajectory), 0)
-        steps = np.arange(self.starts[index], self.ends[index])
-        return self._trajectory(steps, trajectory.total_return + n_missing * self.pace[index], trajectory.terminated)
+        steps = np.arange(self.ends[index] - len(trajectory), self.ends[index])
+        return self._trajectory(steps, trajectory.total_return + n_missing * self.paces[index], trajectory.terminated)
 
     def go_on(self, index: int, unit: int = 0) -> Trajectory:
-        """The best that is known to do from one of its points on; the steps to the next one are its own."""
-        point, legs, total, time, luck = self.first[index] + unit, [], 0.0, self.horizon, self.luck[index]
-        while True:
-            n_steps = min(self.n_shown[point], time)
-            legs.append(self.steps[point] + np.arange(n_steps))
-            total += self.earned[self.steps[point] + n_steps] - self.earned[self.steps[point]] + n_steps * luck
-            time -= n_steps
-            is_cut = n_steps < self.n_shown[point]
-            point = self.following[point]
-            choice = self.choices[time // TIME_UNIT, point]
-            if choice > 0:
-                total += self.toll[point]
-                time -= TIME_UNIT
-                point, luck = self.joints[point, choice - 1], 0.0
-            elif is_cut or (point < self.n_points and time == 0):
-                return self._trajectory(np.concatenate(legs), total, is_terminal=False)
-            elif point >= self.n_points:
-                break
-        end = point - self.n_points
-        is_terminal = bool(self.is_terminal[end])
-        n_held = 0 if is_terminal else min(self.n_hold_steps, time)
-        return self._trajectory(np.concatenate(legs), total + time * self.pace[end], is_terminal, n_held)
+        """The best that is known to do from one of its points on."""
+        way = self.ways.take(index, unit)
+        total = way.reward + way.n_own * self.luck[index]
+        if way.end is None:
+            return self._trajectory(way.steps, total, is_terminal=False)
+        is_terminal = bool(self.is_terminal[way.end])
+        n_held = 0 if is_terminal else min(self.n_hold_steps, way.time_left)
+        return self._trajectory(way.steps, total + way.time_left * self.paces[way.end], is_terminal, n_held)
 
     def _paces(self, decomposition: ReturnDecomposition) -> Array:
         """
@@ -166,29 +128,6 @@ class _Continuations:
         are_near = ((th.cdist(part, rests) <= MAX_GAP * rests.shape[1] ** 0.5).double() for part in parts)
         paces[lasting] = th.cat([near @ rewards / near.sum(dim=1) for near in are_near]).numpy()
         return paces
-
-    def _find_joints(self) -> tuple[Array, Array]:
-        """Points nearest to each point and end, and whether they are near, each ``(n_points + n_trajectories, n_joints)``."""
-        rows = self.standardized.rows[th.as_tensor(self.steps)]
-        places = th.cat((rows, self.standardized.rows[th.as_tensor(self.ends - 1)]))
-        parts = places.split(max(MAX_DISTANCES // len(rows), 1))
-        nearest = [th.cdist(part, rows).topk(min(N_JOINTS, len(rows)), largest=False) for part in parts]
-        gaps, joints = (th.cat(results).numpy() for results in zip(*nearest, strict=True))
-        is_itself = self.steps[joints] == np.append(self.steps, self.ends - 1)[:, None]
-        return joints, (gaps <= MAX_GAP * rows.shape[1] ** 0.5) & ~is_itself
-
-    def _choose(self, is_open: Array, gain: Array) -> Array:
-        """What is best for each unit of time left and each point: 0 to follow or stay, or one more than the joint to take."""
-        value = np.zeros(len(is_open))
-        choices = np.zeros((self.horizon // TIME_UNIT + 1, len(is_open)), dtype=np.int8)
-        followed = np.full(self.n_points, -np.inf)  # with one unit less; there is no time to follow any
-        for units in range(1, len(choices)):
-            joined = np.where(is_open, followed[self.joints] + self.toll[:, None], -np.inf)
-            followed = gain + value[self.following]
-            kept = np.append(followed, units * TIME_UNIT * self.pace)
-            options = np.column_stack((kept, joined))
-            choices[units], value = options.argmax(axis=1), options.max(axis=1)
-        return choices
 
     def _trajectory(self, steps: Array, total: float, is_terminal: bool, n_held: int = 0) -> Trajectory:
         observations, actions = map_observations(lambda array: array[steps], self.observations), self.actions[steps]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, complete_trajectories, completion, decomposition
-from sb3_gac.data.completion import MIN_REST, TIME_UNIT
+from sb3_gac.data.completion import MIN_REST
+from sb3_gac.data.ways import TIME_UNIT
 from tests.data.paid_rewards import PaidRewards
 
 HORIZON = 100
