@@ -59,6 +59,8 @@ class PlanActor(BasePolicy):
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_elites: Plans of the best known trajectories compared with them when exploiting.
     :param n_averaged: Best candidates averaged into the plan when exploiting; 1 follows the best one.
+    :param plan_temperature: Standardised return that makes one of them weigh e times as much in the average; ``None``: they
+        weigh alike.
     :param exploit_steps: Gradient steps on the best candidates when exploiting.
     :param exploit_learning_rate: Step size of these steps.
     :param pessimism: Standard deviations of the ensemble subtracted from the predicted return when exploiting.
@@ -100,6 +102,7 @@ class PlanActor(BasePolicy):
         n_candidates: int = 256,
         n_elites: int = 0,
         n_averaged: int = 16,
+        plan_temperature: float | None = None,
         exploit_steps: int = 0,
         exploit_learning_rate: float = 0.05,
         pessimism: float = 0.0,
@@ -134,6 +137,8 @@ class PlanActor(BasePolicy):
             raise ValueError(f"n_waves must be at least 0, got {n_waves}")
         if not wave_scale > 0:
             raise ValueError(f"wave_scale must be above 0, got {wave_scale}")
+        if plan_temperature is not None and not plan_temperature > 0:
+            raise ValueError(f"plan_temperature must be above 0 or None, got {plan_temperature}")
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.plan_dim = plan_dim
@@ -150,6 +155,7 @@ class PlanActor(BasePolicy):
         self.n_candidates = n_candidates
         self.n_elites = n_elites
         self.n_averaged = n_averaged
+        self.plan_temperature = plan_temperature
         self.exploit_steps = exploit_steps
         self.exploit_learning_rate = exploit_learning_rate
         self.pessimism = pessimism
@@ -198,8 +204,8 @@ class PlanActor(BasePolicy):
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
             "use_conditional_critic use_residual_prior clock_scale n_decoders use_isotropic_gaussian nll_beta n_waves "
-            "wave_scale n_critics n_candidates n_elites n_averaged exploit_steps exploit_learning_rate pessimism prior_weight "
-            "explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
+            "wave_scale n_critics n_candidates n_elites n_averaged plan_temperature exploit_steps exploit_learning_rate "
+            "pessimism prior_weight explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 
@@ -275,6 +281,7 @@ class PlanActor(BasePolicy):
             self.candidate_noise,
             self.elite_plans,
             self.n_averaged,
+            self.plan_temperature,
             self.exploit_steps,
             self.exploit_learning_rate,
             self.pessimism,

@@ -310,10 +310,12 @@ def test_use_isotropic_gaussian(small_gac, diary_env, isotropic, n_parameters):
         ({"n_waves": -1}, "n_waves must be at least 0, got -1"),
         ({"wave_scale": 0.0}, "wave_scale must be above 0, got 0.0"),
         ({"wave_scale": float("nan")}, "wave_scale must be above 0, got nan"),
+        ({"plan_temperature": 0.0}, "plan_temperature must be above 0 or None, got 0.0"),
+        ({"plan_temperature": float("nan")}, "plan_temperature must be above 0 or None, got nan"),
         ({"nll_beta": 1.5}, r"nll_beta must be in \[0, 1\], got 1.5"),
     ],
 )
-def test_what_makes_no_sense_for_a_decoder_is_refused(kwargs, message):
+def test_what_makes_no_sense_for_an_actor_is_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         GAC("MlpLatentPolicy", "Pendulum-v1", policy_kwargs=kwargs)
 

@@ -422,6 +422,7 @@ class TestPolicy:
             n_critics=2,
             n_candidates=5,
             n_elites=2,
+            plan_temperature=0.5,
             replan_freq=4,
             use_residual_prior=True,
             use_conditional_critic=False,

@@ -44,6 +44,7 @@ SETTINGS = (
 # Those of the actor that are looked at whenever a plan is made or followed, as evaluations on the way do
 ACTOR_SETTINGS = (
     "n_averaged",
+    "plan_temperature",
     "exploit_steps",
     "exploit_learning_rate",
     "pessimism",
