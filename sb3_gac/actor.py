@@ -11,6 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from sb3_gac.arguments import check_actor_arguments
 from sb3_gac.inference import exploit_plan, explore_plan, plan_score
 from sb3_gac.networks import (
     Clock,
@@ -121,24 +122,6 @@ class PlanActor(BasePolicy):
             normalize_images=normalize_images,
             squash_output=isinstance(action_space, spaces.Box),
         )
-        counts = {
-            "plan_dim": plan_dim,
-            "n_decoders": n_decoders,
-            "n_critics": n_critics,
-            "n_candidates": n_candidates,
-            "n_averaged": n_averaged,
-        }
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
-        if not 0 <= nll_beta <= 1:
-            raise ValueError(f"nll_beta must be in [0, 1], got {nll_beta}")
-        if n_waves < 0:
-            raise ValueError(f"n_waves must be at least 0, got {n_waves}")
-        if not wave_scale > 0:
-            raise ValueError(f"wave_scale must be above 0, got {wave_scale}")
-        if plan_temperature is not None and not plan_temperature > 0:
-            raise ValueError(f"plan_temperature must be above 0 or None, got {plan_temperature}")
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.plan_dim = plan_dim
@@ -165,6 +148,7 @@ class PlanActor(BasePolicy):
         self.explore_step_size = explore_step_size
         self.use_action_noise = use_action_noise
         self.replan_freq = replan_freq
+        check_actor_arguments(self)
 
         parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
         self.sees_images = any(is_image_space(part, normalized_image=not normalize_images) for part in parts)

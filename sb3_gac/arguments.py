@@ -1,4 +1,4 @@
-"""Which arguments of GAC make sense."""
+"""Which arguments of GAC and of its actor make sense."""
 
 import math
 from typing import Any
@@ -21,6 +21,7 @@ AT_LEAST = {
 DEFAULT_TO_NONE = ("completion_horizon", "n_encode_steps", "n_score_steps")
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
 SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
+ACTOR_COUNTS = ("plan_dim", "n_decoders", "n_critics", "n_candidates", "n_averaged")
 
 
 def check_arguments(model: Any) -> None:
@@ -32,8 +33,7 @@ def check_arguments(model: Any) -> None:
     """
 
     def check(name: str, is_right: bool, expected: str) -> None:
-        if not is_right:
-            raise ValueError(f"{name} must be {expected}, got {getattr(model, name)!r}")
+        _check(model, name, is_right, expected)
 
     for name, least in AT_LEAST.items():
         value = getattr(model, name)
@@ -49,3 +49,24 @@ def check_arguments(model: Any) -> None:
     check("best_by", model.best_by in ("return", "advantage"), "'return' or 'advantage'")
     whole = model.step_weighting == 0 or model.completion_horizon is None
     check("step_weighting", whole, "0 with a completion_horizon, whose returns are not those of the steps that are shown")
+
+
+def check_actor_arguments(actor: Any) -> None:
+    """
+    Refuse numbers of an actor that make no sense.
+
+    :param actor: An actor, or what else has all its arguments as attributes.
+    :raises ValueError: naming the argument, what it must be and what it is.
+    """
+    for name in ACTOR_COUNTS:
+        _check(actor, name, getattr(actor, name) >= 1, "at least 1")
+    _check(actor, "nll_beta", 0 <= actor.nll_beta <= 1, "in [0, 1]")
+    _check(actor, "n_waves", actor.n_waves >= 0, "at least 0")
+    _check(actor, "wave_scale", actor.wave_scale > 0, "above 0")
+    is_none = actor.plan_temperature is None
+    _check(actor, "plan_temperature", is_none or actor.plan_temperature > 0, "above 0 or None")
+
+
+def _check(owner: Any, name: str, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise ValueError(f"{name} must be {expected}, got {getattr(owner, name)!r}")

@@ -55,6 +55,19 @@ def test_no_episode_start_means_none_started(model):
     np.testing.assert_array_equal(model.predict(observations(seed=2), first)[1].plans, first.plans)
 
 
+def test_plan_temperature(small_gac, make_dataset):
+    """Next to none follows the best candidate, a large one hardly tells candidates apart."""
+    model = small_gac(policy_kwargs=dict(n_candidates=32, n_averaged=1)).learn_offline(make_dataset(n=20), 20)
+
+    def plans(n_averaged, plan_temperature=None):
+        model.actor.n_averaged, model.actor.plan_temperature = n_averaged, plan_temperature
+        return model.predict(observations(), deterministic=True)[1].plans
+
+    np.testing.assert_allclose(plans(32, 1e-6), plans(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(plans(32, 1e6), plans(32), rtol=1e-4, atol=1e-5)
+    assert np.abs(plans(1) - plans(32)).max() > 0.1
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize(("replan_freq", "steps"), [(0, [0]), (1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6]), (10, [0])])
 def test_new_plans_are_looked_for_when_exploiting(small_gac, make_dataset, monkeypatch, replan_freq, steps, deterministic):

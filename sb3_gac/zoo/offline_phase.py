@@ -7,7 +7,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_gac.actor import PlanActor
-from sb3_gac.arguments import check_arguments
+from sb3_gac.arguments import check_actor_arguments, check_arguments
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.gac import GAC
 
@@ -158,6 +158,7 @@ def change_settings(model: GAC, settings: Mapping[str, Any]) -> dict[str, Any]:
     _set_attributes(model.actor, of_actor)
     try:
         check_arguments(model)
+        check_actor_arguments(model.actor)
     except ValueError:
         _set_attributes(model, previous)
         _set_attributes(model.actor, previous_of_actor)

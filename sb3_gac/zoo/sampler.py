@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 NET_ARCHS = {"small": [64, 64], "medium": [128, 128], "big": [256, 256]}
 # Names whose value is an exponent of two
 POWERS = ("batch_size", "plan_dim", "n_averaged")
-POLICY_KWARGS = ("net_arch", "plan_dim", "n_averaged", "pessimism", "explore_ratio")
+POLICY_KWARGS = ("net_arch", "plan_dim", "n_averaged", "plan_temperature", "pessimism", "explore_ratio")
 
 # How many gradient steps are made per environment step is not searched: it is the budget that the others are compared at.
 
@@ -29,7 +29,8 @@ def suggest_learning(trial: "optuna.Trial") -> dict[str, Any]:
         "n_steps": trial.suggest_int("n_steps", 8, 48, step=8),
         "effective_horizon": trial.suggest_float("effective_horizon", 4.0, 64.0, log=True),
         "target_kl": trial.suggest_float("target_kl", 0.5, 8.0, log=True),
-        "n_averaged_pow": trial.suggest_int("n_averaged_pow", 0, 6),
+        "n_averaged_pow": trial.suggest_int("n_averaged_pow", 0, 8),
+        "plan_temperature": trial.suggest_categorical("plan_temperature", [None, 0.1, 0.3, 1.0]),
         "pessimism": trial.suggest_float("pessimism", 0.0, 2.0),
     }
 

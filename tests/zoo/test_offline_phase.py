@@ -87,18 +87,18 @@ def test_the_log_of_the_online_phase_is_as_without(env: Any, data: OfflineDatase
 
 def test_settings_hold_for_the_phase_alone(env: Any, data: OfflineDataset, small_gac: Callable[..., GAC]) -> None:
     model = small_gac(env, target_kl=3.0)
-    seen: list[tuple[float, int]] = []
+    seen: list[tuple[float, int, float | None]] = []
     train = model.train
 
     def watch_train(*arguments: Any, **keywords: Any) -> None:
-        seen.append((model.target_kl, model.actor.n_averaged))
+        seen.append((model.target_kl, model.actor.n_averaged, model.actor.plan_temperature))
         train(*arguments, **keywords)
 
     model.train = watch_train  # type: ignore[method-assign]
-    settings = {"target_kl": 1.5, "policy_kwargs": {"n_averaged": 2}}
+    settings = {"target_kl": 1.5, "policy_kwargs": {"n_averaged": 2, "plan_temperature": 0.5}}
     model.learn(7, callback=OfflinePhase(data, 2, settings=settings))
-    assert seen[:2] == [(1.5, 2)] * 2
-    assert set(seen[2:]) == {(3.0, 16)}
+    assert seen[:2] == [(1.5, 2, 0.5)] * 2
+    assert set(seen[2:]) == {(3.0, 16, None)}
 
 
 def test_a_resumed_model_only_gets_its_data_back(env: Any, data: OfflineDataset, small_gac: Callable[..., GAC]) -> None:
@@ -166,6 +166,9 @@ def test_bad_input_is_refused(env: Any, data: OfflineDataset, small_gac: Callabl
     with pytest.raises(ValueError, match=r"offline_best_ratio must be in \[0, 1\], got -1"):
         change_settings(model, {"target_kl": 7.0, "offline_best_ratio": -1, "policy_kwargs": {"n_averaged": 3}})
     assert model.target_kl != 7.0 and model.offline_best_ratio != -1 and model.actor.n_averaged != 3
+    with pytest.raises(ValueError, match="plan_temperature must be above 0 or None, got 0"):
+        change_settings(model, {"target_kl": 7.0, "policy_kwargs": {"n_averaged": 3, "plan_temperature": 0}})
+    assert model.target_kl != 7.0 and (model.actor.n_averaged, model.actor.plan_temperature) == (16, None)
     with pytest.raises(TypeError, match="OfflinePhase is for GAC, not for SAC"):
         SAC("MlpPolicy", "Pendulum-v1", learning_starts=100).learn(1, callback=OfflinePhase(data, 1))
 

@@ -29,6 +29,7 @@ SMALLEST: dict[str, Any] = {
     "effective_horizon": 4.0,
     "target_kl": 0.5,
     "n_averaged_pow": 0,
+    "plan_temperature": 0.3,
     "pessimism": 0.0,
     "best_ratio": 0.0,
     "best_fraction": 0.05,
@@ -49,7 +50,14 @@ def test_what_is_suggested_is_converted() -> None:
         "best_ratio": 0.0,
         "best_fraction": 0.05,
         "best_by": "advantage",
-        "policy_kwargs": {"net_arch": [64, 64], "plan_dim": 4, "n_averaged": 1, "pessimism": 0.0, "explore_ratio": 0.1},
+        "policy_kwargs": {
+            "net_arch": [64, 64],
+            "plan_dim": 4,
+            "n_averaged": 1,
+            "plan_temperature": 0.3,
+            "pessimism": 0.0,
+            "explore_ratio": 0.1,
+        },
     }
     # The zoo makes a trial's settings again from what its study has kept
     assert convert_gac_params(SMALLEST) == params
