@@ -24,7 +24,7 @@ CHAINS = (
     "gac -> asking",
     "extra -> plots",
     "atomic -> gac",
-    "arguments -> gac",
+    "arguments -> actor",
     "atomic -> plots",
     "digest -> hub",
     "digest -> checkpoint",
