@@ -1,6 +1,7 @@
 """Which arguments of GAC and of its actor make sense."""
 
 import math
+from functools import partial
 from typing import Any
 
 AT_LEAST = {
@@ -31,10 +32,7 @@ def check_arguments(model: Any) -> None:
     :param model: A model, or what else has all arguments of GAC as attributes.
     :raises ValueError: naming the argument, what it must be and what it is.
     """
-
-    def check(name: str, is_right: bool, expected: str) -> None:
-        _check(model, name, is_right, expected)
-
+    check = partial(_check, model)
     for name, least in AT_LEAST.items():
         value = getattr(model, name)
         is_default = value is None and name in DEFAULT_TO_NONE
@@ -58,13 +56,13 @@ def check_actor_arguments(actor: Any) -> None:
     :param actor: An actor, or what else has all its arguments as attributes.
     :raises ValueError: naming the argument, what it must be and what it is.
     """
+    check = partial(_check, actor)
     for name in ACTOR_COUNTS:
-        _check(actor, name, getattr(actor, name) >= 1, "at least 1")
-    _check(actor, "nll_beta", 0 <= actor.nll_beta <= 1, "in [0, 1]")
-    _check(actor, "n_waves", actor.n_waves >= 0, "at least 0")
-    _check(actor, "wave_scale", actor.wave_scale > 0, "above 0")
-    is_none = actor.plan_temperature is None
-    _check(actor, "plan_temperature", is_none or actor.plan_temperature > 0, "above 0 or None")
+        check(name, getattr(actor, name) >= 1, "at least 1")
+    check("nll_beta", 0 <= actor.nll_beta <= 1, "in [0, 1]")
+    check("n_waves", actor.n_waves >= 0, "at least 0")
+    check("wave_scale", actor.wave_scale > 0, "above 0")
+    check("plan_temperature", actor.plan_temperature is None or actor.plan_temperature > 0, "above 0 or None")
 
 
 def _check(owner: Any, name: str, is_right: bool, expected: str) -> None:

@@ -35,7 +35,7 @@ class Way(NamedTuple):
     """
     Steps of recordings, in the order in which they are to be taken.
 
-    :param steps: Indices of them.
+    :param steps: Indices of them, of shape ``(n_steps,)``.
     :param reward: What they are worth, less what the joints cost.
     :param n_own: Steps before the recording that it began with is left.
     :param end: The recording at whose end it ends up, or None where there is no time to get to one.

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,10 @@ def test_it_clones_what_was_recorded_alone() -> None:
 def test_it_clones_with_one_network_and_a_diagonal_gaussian() -> None:
     kwargs = {"net_arch": [8], "n_decoders": 3, "use_isotropic_gaussian": True}
     model = BehaviourCloning("MlpLatentPolicy", policy_kwargs=kwargs, device="cpu")
-    model.learn_offline([make_trajectory(30, 1.0)], 1)
+    trajectory = make_trajectory(30, 1.0)
+    model.learn_offline([replace(trajectory, actions=trajectory.actions.repeat(2, axis=1))], 1)
     assert type(model.actor.model.decoder) is FilmDecoder
-    assert not model.actor.use_isotropic_gaussian
+    assert model.actor.model.decoder.head.net.out_features == 4  # a mean and a deviation for each entry
 
 
 def test_it_clones_what_it_is_shown_and_saves_it(tmp_path: Path) -> None:
