@@ -589,7 +589,8 @@ class GAC(OffPolicyAlgorithm):
         )
         if self.step_weighting > 0:
             self._tell(f"Weighing the steps of {len(trajectories)} trajectories")
-        for trajectory, weights in zip(trajectories, step_weights(trajectories, self.step_weighting), strict=True):
+        all_weights = step_weights(trajectories, self.action_space, self.step_weighting)
+        for trajectory, weights in zip(trajectories, all_weights, strict=True):
             buffer.add_trajectory(trajectory, weights)
         self.offline_buffer = buffer
         if self._n_offline_updates == 0:

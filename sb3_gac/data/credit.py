@@ -1,15 +1,18 @@
-"""Which steps of trajectories did better than could be expected."""
+"""Which actions of trajectories were better than those to be expected."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch as th
+import torch.nn.functional as F
+from gymnasium import spaces
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
 from sb3_gac.data.decomposition import ReturnDecomposition
 from sb3_gac.data.regression import fit
-from sb3_gac.data.standardization import StandardizedObservations
+from sb3_gac.data.standardization import StandardizedObservations, standardize
 from sb3_gac.data.trajectory import Array, Trajectory
 from sb3_gac.random_state import fork_random_state
 
@@ -21,10 +24,10 @@ LEARNING_RATE = 1e-3
 NET_ARCH = [128, 128]
 MIN_STD = 1e-8
 MIN_WEIGHT = 1e-3  # of a step: a sample of bad ones has weights, too
-MIN_SPREAD = 5e-3  # of advantages, as a share of the values: where returns are alike the rest is error
+MIN_SPREAD = 5e-3  # of what followed, as a share of the values: where returns are alike the rest is error
 
 
-def step_weights(trajectories: Sequence[Trajectory], weighting: float) -> list[Array]:
+def step_weights(trajectories: Sequence[Trajectory], action_space: spaces.Space[Any], weighting: float) -> list[Array]:
     """
     What the steps of each trajectory count beside others: 2 / (1 + exp(-weighting * advantage)).
 
@@ -32,6 +35,7 @@ def step_weights(trajectories: Sequence[Trajectory], weighting: float) -> list[A
     counts more than twice as much as one that did as expected: exponential weights made too few of them all that is learnt.
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
+    :param action_space: Space of its actions.
     :param weighting: How sharply better steps are told from worse, per standard deviation of the advantages; 0 counts all
         alike, without looking at them.
     :return: The weights of each trajectory, of shape ``(n_steps,)``, between 0 and 2.
@@ -39,38 +43,60 @@ def step_weights(trajectories: Sequence[Trajectory], weighting: float) -> list[A
     """
     if weighting == 0:
         return [np.ones(len(trajectory)) for trajectory in trajectories]
-    weights = 1 + np.tanh(0.5 * weighting * step_advantages(trajectories)).clip(min=MIN_WEIGHT - 1)
+    advantages = step_advantages(trajectories, action_space)
+    weights = 1 + np.tanh(0.5 * weighting * advantages).clip(min=MIN_WEIGHT - 1)
     return np.split(weights, np.cumsum([len(trajectory) for trajectory in trajectories])[:-1])
 
 
-def step_advantages(trajectories: Sequence[Trajectory]) -> Array:
+def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Space[Any]) -> Array:
     """
-    How much better each step of a data set did than the data does on average from the same observation.
+    How much better the action of each step is than those that the data takes on average from the same observation.
 
-    The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
-    must have been. Their generalised advantages (arXiv 1506.02438) have a discount of 0.99 and a trace decay of 0.95,
-    over values fitted to the discounted sums of what followed, which start from what the mean reward is worth.
+    What followed a step is mostly luck and what came later. Only what its action explains is kept: a linear function of how
+    the action differs from the one to be expected (compatible function approximation, Sutton et al., "Policy gradient
+    methods for reinforcement learning with function approximation", 1999).
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
+    :param action_space: Space of its actions.
     :return: The advantages of all steps, in order, in standard deviations, of shape ``(n_steps,)``; the same for the same
         data. They are smaller where all returns are alike, and so tell little of single steps.
     :raises ValueError: when observations are images.
     """
     with fork_random_state(0):
+        outcomes = step_outcomes(trajectories)
         rows = StandardizedObservations(trajectories).rows
-        rewards = ReturnDecomposition(trajectories).rewards
-        ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
-        is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
-        n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average
-        values = np.full(len(rows), rewards.mean() * n_more)  # zeros would make of every cut a loss
-        for _ in range(N_FITS):
-            after = np.where(is_terminal, 0.0, values[ends])
-            values = _fit_values(rows, _discounted_sums(rewards, ends, after, DISCOUNT))
-        following = np.append(values[1:], 0.0)
-        following[ends] = np.where(is_terminal, 0.0, values[ends])
-        surprises = rewards + DISCOUNT * following - values
-        advantages = _discounted_sums(surprises, ends, np.zeros(len(ends)), DISCOUNT * TRACE_DECAY)
-    scaled: Array = advantages / max(advantages.std(), MIN_SPREAD * np.sqrt(np.square(values).mean()), MIN_STD)
+        advantages = _explained_by_actions(outcomes, rows, _action_rows(trajectories, action_space))
+    scaled: Array = advantages * (outcomes.std() / max(advantages.std(), MIN_STD))
+    return scaled
+
+
+def step_outcomes(trajectories: Sequence[Trajectory]) -> Array:
+    """
+    How much better what followed each step was than what follows its observation on average.
+
+    The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
+    must have been. These are their generalised advantages (arXiv 1506.02438) with a discount of 0.99 and a trace decay of
+    0.95, over values fitted to the discounted sums of what followed, which start from what the mean reward is worth.
+
+    :param trajectories: A data set whose observations are vectors, or dicts of vectors.
+    :return: The outcomes of all steps, in order, in standard deviations, of shape ``(n_steps,)``. They are smaller where all
+        returns are alike.
+    :raises ValueError: when observations are images.
+    """
+    rows = StandardizedObservations(trajectories).rows
+    rewards = ReturnDecomposition(trajectories).rewards
+    ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
+    is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
+    n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average
+    values = np.full(len(rows), rewards.mean() * n_more)  # zeros would make of every cut a loss
+    for _ in range(N_FITS):
+        after = np.where(is_terminal, 0.0, values[ends])
+        values = _fit_values(rows, _discounted_sums(rewards, ends, after, DISCOUNT))
+    following = np.append(values[1:], 0.0)
+    following[ends] = np.where(is_terminal, 0.0, values[ends])
+    surprises = rewards + DISCOUNT * following - values
+    outcomes = _discounted_sums(surprises, ends, np.zeros(len(ends)), DISCOUNT * TRACE_DECAY)
+    scaled: Array = outcomes / max(outcomes.std(), MIN_SPREAD * np.sqrt(np.square(values).mean()), MIN_STD)
     return scaled
 
 
@@ -102,3 +128,35 @@ def _fit_values(rows: th.Tensor, targets: Array) -> Array:
     with th.no_grad():
         values: Array = net(rows).squeeze(-1).double().numpy() * scale + mean
     return values
+
+
+def _explained_by_actions(outcomes: Array, rows: th.Tensor, actions: th.Tensor) -> Array:
+    """Fit the expected action, the expected outcome and what it gains by each entry of the action; the last is kept."""
+    scale = max(outcomes.std(), MIN_STD)
+    wanted = th.as_tensor(outcomes / scale, dtype=th.float32)
+    net = nn.Sequential(*create_mlp(rows.shape[1], 1 + 2 * actions.shape[1], NET_ARCH))
+
+    def predict(drawn: th.Tensor | slice) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        outcome, action, gains = net(rows[drawn]).split([1, actions.shape[1], actions.shape[1]], dim=1)
+        deviations = actions[drawn] - action
+        return outcome.squeeze(-1), deviations, (gains * deviations.detach()).sum(dim=1)
+
+    def draw_loss() -> th.Tensor:
+        drawn = th.randint(len(rows), (BATCH_SIZE,))
+        outcome, deviations, advantages = predict(drawn)
+        loss: th.Tensor = (outcome + advantages - wanted[drawn]).square().mean() + deviations.square().mean()
+        return loss
+
+    fit(net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
+    with th.no_grad():
+        explained: Array = predict(slice(None))[2].double().numpy() * scale
+    return explained
+
+
+def _action_rows(trajectories: Sequence[Trajectory], space: spaces.Space[Any]) -> th.Tensor:
+    """Standardised actions of all steps, one entry for each category of those that are whole numbers."""
+    raw = th.as_tensor(np.concatenate([trajectory.actions.reshape(len(trajectory), -1) for trajectory in trajectories]))
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        counts = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.tolist()
+        raw = th.cat([F.one_hot(raw[:, i].long(), n) for i, n in enumerate(counts)], dim=1)
+    return standardize(raw.float())[0]

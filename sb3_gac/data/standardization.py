@@ -1,4 +1,4 @@
-"""Observations of a data set as rows of numbers of about unit spread, and back."""
+"""Observations and actions of a data set as rows of numbers of about unit spread, and observations back."""
 
 import math
 from collections.abc import Sequence
@@ -28,11 +28,7 @@ class StandardizedObservations:
         self._shapes = {key: array.shape[1:] for key, array in parts[0].items()}
         self._dtypes = {key: np.result_type(*{part[key].dtype for part in parts}) for key in self._shapes}
         flat = np.concatenate([_flatten(part) for part in parts])
-        raw = th.as_tensor(flat, dtype=th.float32)
-        is_constant = (raw == raw[0]).all(dim=0)  # what rounding leaves of its mean would be divided by next to nothing
-        self._mean = th.where(is_constant, raw[0], raw.mean(dim=0))
-        self._std = raw.std(dim=0, correction=0).clamp(min=MIN_STD)
-        self.rows = ((raw - self._mean) / self._std).masked_fill(is_constant, 0.0)
+        self.rows, self._mean, self._std = standardize(th.as_tensor(flat, dtype=th.float32))
 
     @property
     def is_continuous(self) -> bool:
@@ -50,6 +46,18 @@ class StandardizedObservations:
         parts = zip(self._shapes.items(), np.split(raw, ends[:-1], axis=1), strict=True)
         restored = {key: part.reshape(len(raw), *shape).astype(self._dtypes[key]) for (key, shape), part in parts}
         return restored if self._is_dict else restored[""]
+
+
+def standardize(raw: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+    """
+    Rows of zero mean and unit standard deviation, and the means and standard deviations that they had.
+
+    :param raw: Numbers of shape ``(n_rows, n_entries)``; entries that never change become zeros.
+    """
+    is_constant = (raw == raw[0]).all(dim=0)  # what rounding leaves of its mean would be divided by next to nothing
+    mean = th.where(is_constant, raw[0], raw.mean(dim=0))
+    std = raw.std(dim=0, correction=0).clamp(min=MIN_STD)
+    return ((raw - mean) / std).masked_fill(is_constant, 0.0), mean, std
 
 
 def check_vectors(trajectories: Sequence[Trajectory]) -> None:

@@ -1,6 +1,7 @@
-"""Which steps did better than could be expected."""
+"""Which actions were better than those to be expected."""
 
 import pickle
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, TrajectoryReplayBuffer, credit
-from sb3_gac.data.credit import DISCOUNT, _discounted_sums, step_advantages, step_weights
+from sb3_gac.data.credit import DISCOUNT, _discounted_sums, step_advantages, step_outcomes, step_weights
 from tests.data.paid_rewards import PaidRewards
+
+STEPS = gym.spaces.Box(-1, 1, (1,))
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +30,15 @@ def known_rewards(monkeypatch) -> None:
     monkeypatch.setattr(credit, "ReturnDecomposition", PaidRewards)
 
 
-def trajectory(positions: list[float], rewards: list[float], terminated: bool = True) -> Trajectory:
-    n_steps = len(positions)
-    return Trajectory(np.array(positions)[:, None], np.zeros((n_steps, 1)), np.array(rewards), terminated, not terminated)
+def trajectory(positions: list[float], rewards: list[float], terminated: bool = True, actions: Any = None) -> Trajectory:
+    taken = np.zeros((len(positions), 1)) if actions is None else np.array(actions)
+    return Trajectory(np.array(positions)[:, None], taken, np.array(rewards), terminated, not terminated)
+
+
+def forks(n_pairs: int) -> list[Trajectory]:
+    """From the same start half of the data goes where it is paid, the other half where it is not."""
+    paid = trajectory([0, 1], [0, 1], actions=[[1.0], [0.0]])
+    return [paid, trajectory([0, -1], [0, 0], actions=[[-1.0], [0.0]])] * n_pairs
 
 
 @settings(deadline=None)
@@ -46,50 +55,80 @@ def test_discounted_sums_are_those_of_a_loop(lengths, discount, seed):
     np.testing.assert_allclose(_discounted_sums(terms, np.cumsum(lengths) - 1, after, discount), expected, atol=1e-12)
 
 
-def test_a_step_is_worth_what_it_leads_to_beyond_what_was_to_be_expected(known_rewards):
-    """From the same start half of the data goes where it is paid, the other half where it is not."""
-    advantages = step_advantages([trajectory([0, 1], [0, 1]), trajectory([0, -1], [0, 0])] * 20).reshape(20, 2, 2)
+def test_an_outcome_is_what_a_step_leads_to_beyond_what_was_to_be_expected(known_rewards):
+    outcomes = step_outcomes(forks(20)).reshape(20, 2, 2)
     taken = DISCOUNT * 0.5  # beyond what is paid on average, by the step that chooses
     expected = np.array([[taken, 0], [-taken, 0]])
-    np.testing.assert_allclose(advantages, np.broadcast_to(expected / expected.std(), (20, 2, 2)), atol=0.05)
+    np.testing.assert_allclose(outcomes, np.broadcast_to(expected / expected.std(), (20, 2, 2)), atol=0.05)
 
 
 def test_what_was_cut_has_not_ended(known_rewards):
     """All stand where each step pays; some of them fall at the end."""
     stands, falls = trajectory([0] * 20, [1] * 20, terminated=False), trajectory([0] * 20, [1] * 20)
-    cut, fallen = step_advantages([stands, falls] * 10).reshape(10, 2, 20)[0]
+    cut, fallen = step_outcomes([stands, falls] * 10).reshape(10, 2, 20)[0]
     assert cut[-1] > 0 > fallen[-1]
     assert fallen[-1] < fallen[0]
 
 
+@pytest.mark.parametrize(
+    ("space", "counts"),
+    [
+        (STEPS, None),
+        (gym.spaces.Discrete(3), [3]),
+        (gym.spaces.MultiDiscrete([2, 3]), [2, 3]),
+        (gym.spaces.MultiBinary(2), [2, 2]),
+    ],
+    ids=str,
+)
+def test_only_what_the_action_explains_is_kept(known_rewards, space, counts):
+    """Single steps, paid for where they are, for going on that way as far as they do, and by luck."""
+    rng = np.random.default_rng(0)
+    n_steps = 4000
+    where = rng.uniform(-1, 1, n_steps)
+    if counts is None:
+        actions = 0.5 * where[:, None] + rng.uniform(-0.5, 0.5, (n_steps, 1))
+        beyond = actions[:, 0] - 0.5 * where
+    else:
+        actions = rng.integers(counts, size=(n_steps, len(counts)))
+        beyond = (actions - (np.array(counts) - 1) / 2).sum(axis=1)
+    expected = where * beyond
+    rewards = 3 * where + expected + expected.std() * rng.normal(size=n_steps)
+    data = [trajectory([x], [reward], actions=[a]) for x, reward, a in zip(where, rewards, actions, strict=True)]
+    advantages, outcomes = step_advantages(data, space), step_outcomes(data)
+    assert advantages.std() == pytest.approx(1)
+    assert np.corrcoef(advantages, expected)[0, 1] > 0.95 > 0.75 > np.corrcoef(outcomes, expected)[0, 1]
+
+
 def test_it_is_the_same_for_the_same_data_and_leaves_the_random_state_alone():
-    data = [trajectory([0, 1, 2], [0, 0, 1]), trajectory([0, -1], [0, 0])]
+    data = forks(1)
     th.manual_seed(0)
-    first = step_advantages(data)
+    first = step_advantages(data, STEPS)
     drawn = th.rand(1)
     th.manual_seed(0)
     assert drawn == th.rand(1)
-    np.testing.assert_array_equal(step_advantages(data), first)
+    np.testing.assert_array_equal(step_advantages(data, STEPS), first)
+    assert first.std() > 0
 
 
 def test_steps_before_a_cut_are_no_losses(known_rewards):
     """What is paid is luck, so no time is better than another, though all is cut long before the discount has run out."""
     rewards = np.random.default_rng(0).exponential(size=(400, 20))
-    advantages = step_advantages([trajectory([0] * 20, list(part), terminated=False) for part in rewards])
-    assert abs(advantages.reshape(400, 20).mean(axis=0)).max() < 0.3
+    outcomes = step_outcomes([trajectory([0] * 20, list(part), terminated=False) for part in rewards])
+    assert abs(outcomes.reshape(400, 20).mean(axis=0)).max() < 0.3
 
 
 def test_where_returns_are_alike_steps_are_too():
     rng = np.random.default_rng(0)
-    data = [trajectory(list(rng.normal(size=50).cumsum()), [0.0] * 49 + [10.0], terminated=False) for _ in range(40)]
-    weights = np.concatenate(step_weights(data, 1.0))
+    actions = rng.normal(size=(40, 50, 1)).clip(-1, 1)
+    data = [trajectory(list(rng.normal(size=50).cumsum()), [0.0] * 49 + [10.0], False, taken) for taken in actions]
+    weights = np.concatenate(step_weights(data, STEPS, 1.0))
     assert weights.sum() ** 2 / np.square(weights).sum() > 0.8 * len(weights)  # a third with errors at full weight
 
 
 @pytest.mark.parametrize("weighting", [0.5, 2.0, 100.0])
 def test_better_steps_count_up_to_twice_worse_ones_next_to_nothing(known_rewards, weighting):
-    data = [trajectory([0, 1], [0, 1]), trajectory([0, -1], [0, 0])] * 20
-    weights, advantages = np.concatenate(step_weights(data, weighting)), step_advantages(data)
+    data = forks(20)
+    weights, advantages = np.concatenate(step_weights(data, STEPS, weighting)), step_advantages(data, STEPS)
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(weights, 2 / (1 + np.exp(-weighting * advantages)), atol=2e-3)
     assert weights.min() > 0 and weights.max() <= 2
