@@ -16,7 +16,7 @@ from sb3_gac.data.standardization import StandardizedObservations, standardize
 from sb3_gac.data.trajectory import Array, Trajectory
 from sb3_gac.random_state import fork_random_state
 
-DISCOUNT, TRACE_DECAY = 0.99, 0.95
+DISCOUNT, TRACE_DECAY = 0.995, 0.95
 N_FITS = 2  # of the values: what comes after a truncated trajectory is known only from the first
 GRADIENT_STEPS = 3000
 BATCH_SIZE = 512  # steps
@@ -75,7 +75,7 @@ def step_outcomes(trajectories: Sequence[Trajectory]) -> Array:
     How much better what followed each step was than what follows its observation on average.
 
     The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
-    must have been. These are their generalised advantages (arXiv 1506.02438) with a discount of 0.99 and a trace decay of
+    must have been. These are their generalised advantages (arXiv 1506.02438) with a discount of 0.995 and a trace decay of
     0.95, over values fitted to the discounted sums of what followed, which start from what the mean reward is worth.
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
