@@ -24,7 +24,8 @@ LEARNING_RATE = 1e-3
 NET_ARCH = [128, 128]
 MIN_STD = 1e-8
 MIN_WEIGHT = 1e-3  # of a step: a sample of bad ones has weights, too
-MIN_SPREAD = 5e-3  # of what followed, as a share of the values: where returns are alike the rest is error
+MIN_SPREAD = 5e-3  # of outcomes, as a share of the values: where returns are alike the rest is error
+MIN_EXPLAINED = 0.05  # of the spread of outcomes: where actions hardly differ, what they explain is error
 
 
 def step_weights(trajectories: Sequence[Trajectory], action_space: spaces.Space[Any], weighting: float) -> list[Array]:
@@ -52,38 +53,29 @@ def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Spa
     """
     How much better the action of each step is than those that the data takes on average from the same observation.
 
-    What followed a step is mostly luck and what came later. Only what its action explains is kept: a linear function of how
-    the action differs from the one to be expected (compatible function approximation, Sutton et al., "Policy gradient
-    methods for reinforcement learning with function approximation", 1999).
+    The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
+    must have been. The outcome of a step is their generalised advantage (arXiv 1506.02438) with a discount of 0.995 and a
+    trace decay of 0.95, over values fitted to the discounted sums of what followed, which start from what the mean reward is
+    worth. Outcomes are mostly luck and what came later. Only what the action explains of them is kept: a linear function of
+    how it differs from the one to be expected (compatible function approximation, Sutton et al., "Policy gradient methods
+    for reinforcement learning with function approximation", 1999).
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param action_space: Space of its actions.
     :return: The advantages of all steps, in order, in standard deviations, of shape ``(n_steps,)``; the same for the same
-        data. They are smaller where all returns are alike, and so tell little of single steps.
+        data. They are smaller where all returns or all actions are alike, and so tell little of single steps.
     :raises ValueError: when observations are images.
     """
     with fork_random_state(0):
-        outcomes = step_outcomes(trajectories)
         rows = StandardizedObservations(trajectories).rows
+        outcomes = _outcomes(trajectories, rows)
         advantages = _explained_by_actions(outcomes, rows, _action_rows(trajectories, action_space))
-    scaled: Array = advantages * (outcomes.std() / max(advantages.std(), MIN_STD))
+    scaled: Array = advantages / max(advantages.std(), MIN_EXPLAINED) * outcomes.std()
     return scaled
 
 
-def step_outcomes(trajectories: Sequence[Trajectory]) -> Array:
-    """
-    How much better what followed each step was than what follows its observation on average.
-
-    The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
-    must have been. These are their generalised advantages (arXiv 1506.02438) with a discount of 0.995 and a trace decay of
-    0.95, over values fitted to the discounted sums of what followed, which start from what the mean reward is worth.
-
-    :param trajectories: A data set whose observations are vectors, or dicts of vectors.
-    :return: The outcomes of all steps, in order, in standard deviations, of shape ``(n_steps,)``. They are smaller where all
-        returns are alike.
-    :raises ValueError: when observations are images.
-    """
-    rows = StandardizedObservations(trajectories).rows
+def _outcomes(trajectories: Sequence[Trajectory], rows: th.Tensor) -> Array:
+    """In standard deviations, how much better it went on after each step than it does on average from its observation."""
     rewards = ReturnDecomposition(trajectories).rewards
     ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
     is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
@@ -131,9 +123,12 @@ def _fit_values(rows: th.Tensor, targets: Array) -> Array:
 
 
 def _explained_by_actions(outcomes: Array, rows: th.Tensor, actions: th.Tensor) -> Array:
-    """Fit the expected action, the expected outcome and what it gains by each entry of the action; the last is kept."""
-    scale = max(outcomes.std(), MIN_STD)
-    wanted = th.as_tensor(outcomes / scale, dtype=th.float32)
+    """
+    Fit the expected action, the expected outcome and what it gains by each entry of the action; the last is kept.
+
+    In standard deviations of the outcomes.
+    """
+    wanted = th.as_tensor(outcomes / max(outcomes.std(), MIN_STD), dtype=th.float32)
     net = nn.Sequential(*create_mlp(rows.shape[1], 1 + 2 * actions.shape[1], NET_ARCH))
 
     def predict(drawn: th.Tensor | slice) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
@@ -149,7 +144,7 @@ def _explained_by_actions(outcomes: Array, rows: th.Tensor, actions: th.Tensor) 
 
     fit(net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
     with th.no_grad():
-        explained: Array = predict(slice(None))[2].double().numpy() * scale
+        explained: Array = predict(slice(None))[2].double().numpy()
     return explained
 
 
@@ -158,5 +153,5 @@ def _action_rows(trajectories: Sequence[Trajectory], space: spaces.Space[Any]) -
     raw = th.as_tensor(np.concatenate([trajectory.actions.reshape(len(trajectory), -1) for trajectory in trajectories]))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         counts = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.tolist()
-        raw = th.cat([F.one_hot(raw[:, i].long(), n) for i, n in enumerate(counts)], dim=1)
+        raw = th.cat([F.one_hot(raw[:, i].long(), n).float() for i, n in enumerate(counts)], dim=1)
     return standardize(raw.float())[0]

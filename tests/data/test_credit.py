@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, TrajectoryReplayBuffer, credit
-from sb3_gac.data.credit import DISCOUNT, _discounted_sums, step_advantages, step_outcomes, step_weights
+from sb3_gac.data.credit import (
+    DISCOUNT,
+    _discounted_sums,
+    _explained_by_actions,
+    _outcomes,
+    step_advantages,
+    step_weights,
+)
+from sb3_gac.data.standardization import StandardizedObservations
 from tests.data.paid_rewards import PaidRewards
 
 STEPS = gym.spaces.Box(-1, 1, (1,))
@@ -33,6 +41,11 @@ def known_rewards(monkeypatch) -> None:
 def trajectory(positions: list[float], rewards: list[float], terminated: bool = True, actions: Any = None) -> Trajectory:
     taken = np.zeros((len(positions), 1)) if actions is None else np.array(actions)
     return Trajectory(np.array(positions)[:, None], taken, np.array(rewards), terminated, not terminated)
+
+
+def step_outcomes(trajectories: list[Trajectory]) -> np.ndarray:
+    th.manual_seed(0)
+    return _outcomes(trajectories, StandardizedObservations(trajectories).rows)
 
 
 def forks(n_pairs: int) -> list[Trajectory]:
@@ -70,10 +83,14 @@ def test_what_was_cut_has_not_ended(known_rewards):
     assert fallen[-1] < fallen[0]
 
 
+FAR = gym.spaces.Box(-1e4, 1e4, (2,))
+
+
 @pytest.mark.parametrize(
     ("space", "counts"),
     [
         (STEPS, None),
+        (FAR, None),
         (gym.spaces.Discrete(3), [3]),
         (gym.spaces.MultiDiscrete([2, 3]), [2, 3]),
         (gym.spaces.MultiBinary(2), [2, 2]),
@@ -81,22 +98,39 @@ def test_what_was_cut_has_not_ended(known_rewards):
     ids=str,
 )
 def test_only_what_the_action_explains_is_kept(known_rewards, space, counts):
-    """Single steps, paid for where they are, for going on that way as far as they do, and by luck."""
+    """Single steps, paid for where they are, for what is done beyond what is done there on average, and by luck."""
     rng = np.random.default_rng(0)
     n_steps = 4000
     where = rng.uniform(-1, 1, n_steps)
     if counts is None:
-        actions = 0.5 * where[:, None] + rng.uniform(-0.5, 0.5, (n_steps, 1))
-        beyond = actions[:, 0] - 0.5 * where
+        moves = 0.5 * where + rng.uniform(-0.5, 0.5, n_steps)
+        actions = np.stack([space.high[0] * moves, np.full(n_steps, 0.1)], axis=1)[:, : space.shape[0]]
+        beyond = moves - 0.5 * where
     else:
-        actions = rng.integers(counts, size=(n_steps, len(counts)))
-        beyond = (actions - (np.array(counts) - 1) / 2).sum(axis=1)
+        choices = rng.integers(counts, size=(n_steps, len(counts)))
+        beyond = ((choices == 1) - 1 / np.array(counts)).sum(axis=1)  # of three, the middle one: its number explains nothing
+        actions = choices.reshape(n_steps, *space.shape)
     expected = where * beyond
     rewards = 3 * where + expected + expected.std() * rng.normal(size=n_steps)
     data = [trajectory([x], [reward], actions=[a]) for x, reward, a in zip(where, rewards, actions, strict=True)]
     advantages, outcomes = step_advantages(data, space), step_outcomes(data)
     assert advantages.std() == pytest.approx(1)
     assert np.corrcoef(advantages, expected)[0, 1] > 0.95 > 0.75 > np.corrcoef(outcomes, expected)[0, 1]
+
+
+def test_what_is_to_be_expected_where_a_step_is_blurs_nothing():
+    rng = np.random.default_rng(0)
+    where, noise = rng.uniform(-1, 1, (2, 1000, 1))
+    actions = th.as_tensor(where + noise, dtype=th.float32)
+    th.manual_seed(0)
+    explained = _explained_by_actions((100 * where + noise)[:, 0], th.as_tensor(where, dtype=th.float32), actions)
+    assert np.corrcoef(explained, noise[:, 0])[0, 1] > 0.9
+
+
+def test_where_actions_are_alike_steps_are_too(known_rewards):
+    rng = np.random.default_rng(0)
+    data = [trajectory([x], [reward]) for x, reward in rng.normal(size=(1000, 2))]
+    assert abs(step_advantages(data, STEPS)).max() < 0.3
 
 
 def test_it_is_the_same_for_the_same_data_and_leaves_the_random_state_alone():
@@ -121,8 +155,7 @@ def test_where_returns_are_alike_steps_are_too():
     rng = np.random.default_rng(0)
     actions = rng.normal(size=(40, 50, 1)).clip(-1, 1)
     data = [trajectory(list(rng.normal(size=50).cumsum()), [0.0] * 49 + [10.0], False, taken) for taken in actions]
-    weights = np.concatenate(step_weights(data, STEPS, 1.0))
-    assert weights.sum() ** 2 / np.square(weights).sum() > 0.8 * len(weights)  # a third with errors at full weight
+    assert step_advantages(data, STEPS).std() < 0.3
 
 
 @pytest.mark.parametrize("weighting", [0.5, 2.0, 100.0])
