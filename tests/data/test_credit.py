@@ -23,7 +23,7 @@ from sb3_gac.data.credit import (
 from sb3_gac.data.standardization import StandardizedObservations
 from tests.data.paid_rewards import PaidRewards
 
-STEPS = gym.spaces.Box(-1, 1, (1,))
+STEPS, FAR = gym.spaces.Box(-1, 1, (1,)), gym.spaces.Box(-1e4, 1e4, (2,))
 
 
 @pytest.fixture(autouse=True)
@@ -81,9 +81,6 @@ def test_what_was_cut_has_not_ended(known_rewards):
     cut, fallen = step_outcomes([stands, falls] * 10).reshape(10, 2, 20)[0]
     assert cut[-1] > 0 > fallen[-1]
     assert fallen[-1] < fallen[0]
-
-
-FAR = gym.spaces.Box(-1e4, 1e4, (2,))
 
 
 @pytest.mark.parametrize(
