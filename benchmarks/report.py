@@ -15,7 +15,7 @@ from benchmarks.job import Row, read_rows
 from benchmarks.plots import PHASES
 from benchmarks.record import command, commit, format_table
 from benchmarks.report_plots import curves_of, plot_ablations, plot_calibration, plot_curves
-from benchmarks.summary import ablation_table, online_table, published_table, score_table, summarize
+from benchmarks.summary import ablation_table, mixed_data, online_table, published_table, score_table, summarize
 from benchmarks.sweep import curves_path
 from sb3_gac.atomic import replace_when_complete
 from sb3_gac.extra import require
@@ -65,12 +65,17 @@ class Report:
         self.output.mkdir(parents=True, exist_ok=True)
         found = commit()
         made_by = f"Made by `{command()}`{f' at commit {found}' if found else ''}."
-        parts = [f"# {self.title}", made_by, NOTES, *self._tables(), *self._figures()]
+        parts = [f"# {self.title}", made_by, NOTES, self._warning(), *self._tables(), *self._figures()]
         parts.append(self._origin())
         path = self.output / f"{self.name}.md"
         with replace_when_complete(path) as partial:
             partial.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
         return path
+
+    def _warning(self) -> str:
+        """Which rows are not to be compared."""
+        mixed = [f"{task} ({', '.join(digests)})" for task, digests in mixed_data(self.results).items()]
+        return f"**Rows of different data, which say nothing of each other: {'; '.join(mixed)}.**" if mixed else ""
 
     def _tables(self) -> list[str]:
         parts = []

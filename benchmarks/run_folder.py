@@ -1,5 +1,6 @@
 """What a run leaves in its folder: its settings, its evaluations, its results and its learning curve."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Result:
 
     :param task: name of the task, data set or environment.
     :param data: name of the data set; empty without one.
+    :param data_digest: see :func:`data_digest`; empty without a data set.
     :param algo: see :class:`Options`.
     :param seed: of the training.
     :param phase: "offline" or "online".
@@ -42,6 +44,7 @@ class Result:
 
     task: str
     data: str
+    data_digest: str
     algo: str
     seed: int
     phase: str
@@ -82,10 +85,10 @@ class RunFolder:
         self.options, self.task = options, task
         self.path = options.output or default_folder(options, task, phases)
         self.title = f"{label} on {task.name}, seed {options.seed}"
-        self.data = ""
+        self.data = self.data_digest = ""
         self.references: dict[str, float] = {}
         if dataset is not None:
-            self.data = short_name(dataset)
+            self.data, self.data_digest = short_name(dataset), data_digest(dataset)
             returns = [trajectory.total_return for trajectory in dataset.trajectories]
             self.references = {"data, mean": float(np.mean(returns)), "data, best": float(np.max(returns))}
         self.made_by = {**provenance(), **(versions or {})}
@@ -142,6 +145,7 @@ class RunFolder:
         result = Result(
             task=self.task.name,
             data=self.data,
+            data_digest=self.data_digest,
             algo=self.options.algo,
             seed=self.options.seed,
             phase=phase,
@@ -176,6 +180,23 @@ def short_name(dataset: OfflineDataset) -> str:
     """
     path = Path(dataset.name)
     return path.name if path.suffix in (".hdf5", ".h5") else dataset.name
+
+
+def data_digest(dataset: OfflineDataset) -> str:
+    """
+    Fingerprint of what a data set holds, twelve hexadecimal digits.
+
+    A data set that is made again on another kind of processor has the same name, and other trajectories.
+
+    :param dataset: a data set.
+    """
+    hasher = hashlib.sha256()
+    for trajectory in dataset.trajectories:
+        observations = trajectory.observations
+        parts = observations if isinstance(observations, dict) else {"": observations}
+        for array in (*(parts[key] for key in sorted(parts)), trajectory.actions, np.float32(trajectory.total_return)):
+            hasher.update(np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()[:12]
 
 
 def default_folder(options: Options, task: Task, phases: Sequence[str]) -> Path:

@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch as th
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -16,6 +18,13 @@ from tqdm import tqdm
 
 from benchmarks.envs import Task
 from benchmarks.episode import Episode
+from sb3_gac.atomic import replace_when_complete
+
+POLICIES = Path(__file__).with_name("policies")
+"""
+Folder of policies that trainings ended with. On another kind of processor the same training ends with another policy, whose
+trajectories are another data set: a policy that is kept here makes one as good as the other everywhere, and in a minute.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,17 @@ class SacTraining:
                 )
         return model
 
+    def policy(self, task: Task, seed: int, work_dir: Path) -> SAC:
+        """
+        A model that acts as the training ended: the policy that is kept of it if there is one, or the outcome of :meth:`run`.
+
+        :param task: whose environment to act in.
+        :param seed: of the training.
+        :param work_dir: where the checkpoints of a training are.
+        """
+        kept = load_policy(task, self, seed)
+        return self.run(task, seed, work_dir) if kept is None else kept
+
     def is_reached(self, model: SAC) -> bool:
         """Whether the last returns pass the threshold."""
         returns = model.ep_info_buffer
@@ -119,7 +139,7 @@ class MediumRecipe:
     """
     Trajectories of the stochastic policy that the training ended with.
 
-    :param training: the training; the same one as that of medium-replay is run only once.
+    :param training: the training; not run where its policy is kept, and only once for this and medium-replay.
     :param n_steps: trajectories are added until there are that many steps; the last one is whole.
     """
 
@@ -142,7 +162,7 @@ class MediumRecipe:
         :param seed: seed of the training, and one less than that of the roll-outs.
         :param work_dir: folder of the checkpoints.
         """
-        model = self.training.run(task, seed, work_dir)
+        model = self.training.policy(task, seed, work_dir)
         # Other starts than those of the training
         set_random_seed(seed + 1)
         env = task.make_env()
@@ -162,6 +182,51 @@ class MediumRecipe:
             n_steps += len(rewards)
             yield Episode(np.stack(observations), np.stack(actions), np.array(rewards), terminated)
         env.close()
+
+
+def keep_policy(model: SAC, task: Task, training: SacTraining, seed: int) -> Path:
+    """
+    Keep the policy that a training ended with for :func:`load_policy`, without its critics.
+
+    :param model: as :meth:`SacTraining.run` returns it.
+    :param task: whose environment it was trained in.
+    :param training: the training.
+    :param seed: of the training.
+    :return: the file.
+    """
+    path = _policy_path(task, seed)
+    path.parent.mkdir(exist_ok=True)
+    with replace_when_complete(path) as partial:
+        th.save({"training": _as_json(training), "actor": model.actor.state_dict()}, partial)
+    return path
+
+
+def load_policy(task: Task, training: SacTraining, seed: int) -> SAC | None:
+    """
+    A model that acts as the training ended, or None when no policy of that training is kept.
+
+    :param task: whose environment to act in.
+    :param training: the training.
+    :param seed: of the training.
+    """
+    path = _policy_path(task, seed)
+    if not path.exists():
+        return None
+    kept = th.load(path, weights_only=True)
+    if kept["training"] != _as_json(training):
+        return None
+    model = SAC("MlpPolicy", task.make_env(), buffer_size=1, policy_kwargs={"net_arch": list(training.net_arch)})
+    model.actor.load_state_dict(kept["actor"])
+    return model
+
+
+def _policy_path(task: Task, seed: int) -> Path:
+    return POLICIES / f"{task.env_id}-seed{seed}.pt"
+
+
+def _as_json(training: SacTraining) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(training)))
+    return settings
 
 
 def replay_episodes(model: SAC) -> Iterator[Episode]:
@@ -200,7 +265,7 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path, training: SacTraining) -> None:
         self.folder = folder
-        self.settings = json.loads(json.dumps(dataclasses.asdict(training)))
+        self.settings = _as_json(training)
 
     def load(self, env: object) -> SAC | None:
         """

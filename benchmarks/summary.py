@@ -69,6 +69,19 @@ class Summary:
         return seed_interval(self.scores)
 
 
+def mixed_data(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """
+    The tasks whose rows are of data sets that differ, with the digests of these.
+
+    :param rows: results; those without a digest are of data that nothing is known of.
+    """
+    digests: dict[str, set[str]] = {}
+    for row in rows:
+        if row.get("data_digest"):
+            digests.setdefault(row["task"], set()).add(row["data_digest"])
+    return {task: sorted(found) for task, found in digests.items() if len(found) > 1}
+
+
 def seed_interval(values: Sequence[float]) -> Interval:
     """
     Mean and 95 % bootstrap interval over seeds, which one seed does not have.

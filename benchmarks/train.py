@@ -113,10 +113,10 @@ class Run:
         self.dataset: OfflineDataset | None = None
         if "offline" in self.phases:
             self.dataset = load_data(options.data, self.task, train_env)
-            if options.algo == "bc10":
-                self.dataset = replace(self.dataset, trajectories=best_trajectories(self.dataset.trajectories))
         self.model = make_model(options, self.params, train_env)
         self.folder = RunFolder(options, self.task, self.phases, ALGOS[options.algo], self.dataset)
+        if self.dataset is not None and options.algo == "bc10":
+            self.dataset = replace(self.dataset, trajectories=best_trajectories(self.dataset.trajectories))
 
     def train(self, callback: MaybeCallback = None) -> list[Result]:
         """

@@ -58,6 +58,15 @@ def calibration(tmp_path: Path) -> Path:
     return tmp_path / "asked.csv"
 
 
+def test_it_warns_of_rows_of_different_data(results: Path, tmp_path: Path) -> None:
+    assert "different data" not in Report([results], tmp_path, "page", "Page").write().read_text()
+    rows = [make_row("gac", 2, 1.0, data_digest="aaa"), make_row("dt-return", 2, 1.0, data_digest="bbb")]
+    write_rows(results, [{**row, "data_digest": row.get("data_digest", "")} for row in [*read_rows(results), *rows]])
+    assert "different data, which say nothing of each other: maze2d-umaze (aaa, bbb)" in (
+        Report([results], tmp_path, "page", "Page").write().read_text()
+    )
+
+
 def test_a_page_with_all_that_there_is(results: Path, calibration: Path, tmp_path: Path) -> None:
     page = Report([results, calibration], tmp_path / "out", "maze", "Mazes").write()
     text = page.read_text()

@@ -8,8 +8,18 @@ pytest.importorskip("gymnasium_robotics")
 
 from stable_baselines3.common.utils import set_random_seed
 
+from benchmarks import sac_recipe
+from benchmarks.datasets import SAC_TRAININGS
 from benchmarks.envs import Task, get_task
-from benchmarks.sac_recipe import CheckpointFolder, MediumRecipe, MediumReplayRecipe, SacTraining, replay_episodes
+from benchmarks.sac_recipe import (
+    CheckpointFolder,
+    MediumRecipe,
+    MediumReplayRecipe,
+    SacTraining,
+    keep_policy,
+    load_policy,
+    replay_episodes,
+)
 
 PENDULUM = Task("pendulum-medium", "Pendulum-v1", horizon=60, ref_min_score=-1500.0, ref_max_score=0.0)
 # Passed by any two trajectories, so trained for 120 steps
@@ -42,6 +52,24 @@ def test_medium_replay_holds_everything_seen(tmp_path):
             np.testing.assert_allclose(observation, episode.observations[step + 1], atol=1e-3)
             assert reward == pytest.approx(episode.rewards[step], abs=1e-2)
             assert truncated == (step == 59)
+
+
+def test_a_policy_that_is_kept_makes_the_data_of_its_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(sac_recipe, "POLICIES", tmp_path / "policies")
+    recipe = MediumRecipe(SHORT_TRAINING, n_steps=120)
+    trained = list(recipe.collect(PENDULUM, 0, tmp_path))
+    keep_policy(SHORT_TRAINING.run(PENDULUM, 0, tmp_path), PENDULUM, SHORT_TRAINING, 0)
+    kept = list(recipe.collect(PENDULUM, 0, tmp_path / "elsewhere"))
+    assert_same_episodes(kept, trained)
+    assert not (tmp_path / "elsewhere").exists()  # nothing was trained
+    assert load_policy(PENDULUM, SHORT_TRAINING, 1) is None
+    assert load_policy(PENDULUM, SacTraining(return_threshold=-1e6), 0) is None
+
+
+def test_the_hopper_that_comes_with_the_benchmarks_is_of_medium_skill():
+    task = get_task("hopper-medium")
+    episodes = list(MediumRecipe(SAC_TRAININGS["hopper"], n_steps=5_000).collect(task, 0, None))
+    assert 1000 < np.mean([episode.rewards.sum() for episode in episodes]) < 1600
 
 
 def test_training_stops_when_the_returns_pass(tmp_path, monkeypatch):

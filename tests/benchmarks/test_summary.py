@@ -15,6 +15,7 @@ from benchmarks.summary import (
     format_count,
     format_interval,
     interquartile_mean,
+    mixed_data,
     online_table,
     published_table,
     score_table,
@@ -41,6 +42,12 @@ def test_scores_are_gathered_over_the_seeds() -> None:
     assert gac.interval == Interval(15.0, 10.0, 20.0)
     assert summaries[Method("iql")].interval.mean == 5.0
     assert math.isnan(summaries[Method("iql")].interval.low)
+
+
+def test_rows_of_different_data_are_found() -> None:
+    rows = [make_row("gac", 1.0, task=task, data_digest=digest) for task, digest in zip("aabbcc", "xyxxx ", strict=True)]
+    rows[-1]["data_digest"] = ""
+    assert mixed_data([*rows, make_row("gac", 1.0)]) == {"a": ["x", "y"]}
 
 
 def test_without_references_the_return_is_the_score() -> None:

@@ -24,8 +24,10 @@ from benchmarks.bc import BehaviourCloning
 from benchmarks.envs import TASKS, MinariTask, Task, find_task, get_task
 from benchmarks.hyperparam import load_hyperparams
 from benchmarks.options import Options, choose_phases
+from benchmarks.run_folder import data_digest
 from benchmarks.train import main
 from sb3_gac import GAC
+from sb3_gac.data import load_dataset
 
 N_TRAJECTORIES, HORIZON = 12, 20
 PARAMS: dict[str, Any] = {
@@ -147,7 +149,17 @@ def test_behaviour_cloning_by_the_same_path(algo: str, data: str) -> None:
     assert returns == (list(range(N_TRAJECTORIES)) if algo == "bc" else [11, 10])
     (result,) = run.train()
     assert (result.phase, result.algo, result.n_updates) == ("offline", algo, 8)
+    assert result.data_digest == data_digest(load_dataset(data))  # of the whole, for runs to be told apart by it
     BehaviourCloning.load("run/model", device="cpu")
+
+
+def test_the_digest_is_of_what_the_data_holds(data: str) -> None:
+    dataset = load_dataset(data)
+    same = load_dataset(data).trajectories
+    assert data_digest(dataset) == data_digest(replace(dataset, trajectories=same, name="other"))
+    changed = [replace(same[0], actions=same[0].actions * 0.5), *same[1:]]
+    assert data_digest(replace(dataset, trajectories=changed)) != data_digest(dataset)
+    assert data_digest(replace(dataset, trajectories=same[:-1])) != data_digest(dataset)
 
 
 class Interrupt(BaseCallback):
