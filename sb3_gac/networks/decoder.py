@@ -1,5 +1,6 @@
 """The plan decoder p(a_t | o_t, z)."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,6 +12,9 @@ from torch import nn
 
 from sb3_gac.fourier import FourierFeatures
 from sb3_gac.networks.action_head import ActionHead, make_action_head
+
+MAX_SCORERS = 5
+"""Of an ensemble's decoders, those that score the same step, and learn from it."""
 
 
 class PlanDecoder(nn.Module, ABC):
@@ -113,7 +117,8 @@ class DecoderEnsemble(PlanDecoder):
     Decoders that follow the same plans and share no weights; the parameters of their actions' distributions are averaged.
 
     Each learns from its own likelihood. Where the data shows what to do they agree, and elsewhere their errors cancel: cloned
-    policies drift from the data by small errors, which lead to larger ones (arXiv 1011.0686).
+    policies drift from the data by small errors, which lead to larger ones (arXiv 1011.0686). More than five share the steps
+    out, evenly, so that each of them learns from other steps, and many cost little more than five.
 
     :param members: At least one decoder; all have the same spaces.
     """
@@ -130,7 +135,14 @@ class DecoderEnsemble(PlanDecoder):
         return self.members[0].head
 
     def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
-        return th.stack([member.action_log_prob(features, actions, plans) for member in self.members]).mean(dim=0)
+        n_shares = math.ceil(len(self.members) / MAX_SCORERS)
+        log_probs = []
+        # Steps are drawn at random: any share of them will do
+        shares = zip(features.tensor_split(n_shares, dim=1), actions.tensor_split(n_shares, dim=1), strict=True)
+        for i, (seen, done) in enumerate(shares):
+            scores = [member.action_log_prob(seen, done, plans) for member in self.members[i::n_shares]]
+            log_probs.append(th.stack(scores).mean(dim=0))
+        return th.cat(log_probs, dim=1)
 
     def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
         parameters = th.stack([member(features, plans) for member in self.members]).mean(dim=0)

@@ -105,6 +105,17 @@ def test_an_ensemble_by_hand(space, isotropic):
     th.testing.assert_close(ensemble.act(features[:, 0], plans, deterministic=True), expected)
 
 
+@pytest.mark.parametrize(("n_members", "owners"), [(5, [[0, 1, 2, 3, 4]]), (6, [[0, 2, 4], [1, 3, 5]]), (11, None)])
+def test_many_members_share_the_steps_out(n_members, owners):
+    owners = owners or [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
+    members, (features, actions, plans) = [make_decoder([8]) for _ in range(n_members)], make_batch()
+    log_probs = DecoderEnsemble(members).action_log_prob(features, actions, plans)
+    scores = th.stack([member.action_log_prob(features, actions, plans) for member in members])
+    parts = np.array_split(np.arange(N_STEPS), len(owners))
+    expected = [scores[scorers][:, :, part].mean(dim=0) for scorers, part in zip(owners, parts, strict=True)]
+    th.testing.assert_close(log_probs, th.cat(expected, dim=1))
+
+
 def test_members_of_an_ensemble_learn_alone():
     """What one member learns from the bound does not depend on the others, whatever they are."""
 
