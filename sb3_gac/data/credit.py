@@ -24,8 +24,7 @@ LEARNING_RATE = 1e-3
 NET_ARCH = [128, 128]
 MIN_STD = 1e-8
 MIN_WEIGHT = 1e-3  # of a step: a sample of bad ones has weights, too
-MIN_SPREAD = 5e-3  # of outcomes, as a share of the values: where returns are alike the rest is error
-MIN_EXPLAINED = 0.05  # of the spread of outcomes: where actions hardly differ, what they explain is error
+WEIGHT_DECAY = 0.1  # of what actions explain: most of an outcome is luck
 
 
 def step_weights(trajectories: Sequence[Trajectory], action_space: spaces.Space[Any], weighting: float) -> list[Array]:
@@ -37,8 +36,8 @@ def step_weights(trajectories: Sequence[Trajectory], action_space: spaces.Space[
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param action_space: Space of its actions.
-    :param weighting: How sharply better steps are told from worse, per standard deviation of the advantages; 0 counts all
-        alike, without looking at them.
+    :param weighting: How sharply better steps are told from worse: with 100, one whose action gains a hundredth of what is to
+        come counts 1.46. 0 counts all alike, without looking at them.
     :return: The weights of each trajectory, of shape ``(n_steps,)``, between 0 and 2.
     :raises ValueError: when observations are images, unless all count alike.
     """
@@ -60,23 +59,25 @@ def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Spa
     how it differs from the one to be expected (compatible function approximation, Sutton et al., "Policy gradient methods
     for reinforcement learning with function approximation", 1999).
 
+    It stays a share of the values instead of being brought to a standard deviation of one. Where a single policy made the
+    data its actions differ by noise, and gain little each: to take all that is better at once would lead to where it has
+    never been. Where many policies did, they gain much, and the states that this leads to have been seen.
+
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param action_space: Space of its actions.
-    :return: The advantages of all steps, in order, in standard deviations, of shape ``(n_steps,)``; the same for the same
-        data. They are smaller where all returns or all actions are alike, and so tell little of single steps.
+    :return: The advantages of all steps, in order, in shares of the root mean square of what followed, of shape
+        ``(n_steps,)``; the same for the same data. They are next to zero where all returns or all actions are alike.
     :raises ValueError: when observations are images.
     """
     with fork_random_state(0):
         rows = StandardizedObservations(trajectories).rows
         outcomes = _outcomes(trajectories, rows)
-        advantages = _explained_by_actions(outcomes, rows, _action_rows(trajectories, action_space))
-    scaled: Array = advantages / max(advantages.std(), MIN_EXPLAINED) * outcomes.std()
-    return scaled
+        return _explained_by_actions(outcomes, rows, _action_rows(trajectories, action_space))
 
 
 def _outcomes(trajectories: Sequence[Trajectory], rows: th.Tensor) -> Array:
-    """In standard deviations, how much better it went on after each step than it does on average from its observation."""
-    rewards = ReturnDecomposition(trajectories).rewards
+    """How much better it went on after each step than it does on average from its observation, as a share of the values."""
+    rewards = ReturnDecomposition(trajectories, is_smooth=True).rewards
     ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
     is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
     n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average
@@ -88,8 +89,8 @@ def _outcomes(trajectories: Sequence[Trajectory], rows: th.Tensor) -> Array:
     following[ends] = np.where(is_terminal, 0.0, values[ends])
     surprises = rewards + DISCOUNT * following - values
     outcomes = _discounted_sums(surprises, ends, np.zeros(len(ends)), DISCOUNT * TRACE_DECAY)
-    scaled: Array = outcomes / max(outcomes.std(), MIN_SPREAD * np.sqrt(np.square(values).mean()), MIN_STD)
-    return scaled
+    shares: Array = outcomes / max(np.sqrt(np.square(values).mean() + np.square(outcomes).mean()), MIN_STD)
+    return shares
 
 
 def _discounted_sums(terms: Array, ends: Array, after: Array, discount: float) -> Array:
@@ -125,10 +126,9 @@ def _fit_values(rows: th.Tensor, targets: Array) -> Array:
 def _explained_by_actions(outcomes: Array, rows: th.Tensor, actions: th.Tensor) -> Array:
     """
     Fit the expected action, the expected outcome and what it gains by each entry of the action; the last is kept.
-
-    In standard deviations of the outcomes.
     """
-    wanted = th.as_tensor(outcomes / max(outcomes.std(), MIN_STD), dtype=th.float32)
+    scale = max(outcomes.std(), MIN_STD)
+    wanted = th.as_tensor(outcomes / scale, dtype=th.float32)
     net = nn.Sequential(*create_mlp(rows.shape[1], 1 + 2 * actions.shape[1], NET_ARCH))
 
     def predict(drawn: th.Tensor | slice) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
@@ -142,9 +142,9 @@ def _explained_by_actions(outcomes: Array, rows: th.Tensor, actions: th.Tensor) 
         loss: th.Tensor = (outcome + advantages - wanted[drawn]).square().mean() + deviations.square().mean()
         return loss
 
-    fit(net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
+    fit(net, draw_loss, GRADIENT_STEPS, LEARNING_RATE, WEIGHT_DECAY)
     with th.no_grad():
-        explained: Array = predict(slice(None))[2].double().numpy()
+        explained: Array = predict(slice(None))[2].double().numpy() * scale
     return explained
 
 

@@ -16,6 +16,7 @@ BATCH_SIZE = 64  # whole trajectories
 LEARNING_RATE = 3e-3
 NET_ARCH = [64, 64]
 N_WAVES, WAVE_SCALE = 32, 1.5  # of the Fourier features of an observation
+N_DRAWN, DRAWN_WEIGHT_DECAY = 64, 1.0  # steps of each trajectory of a batch, where not all of them are summed
 MIN_SCALE = 1e-8
 MIN_SPREAD = 0.3  # of returns, as a share of their size: where all are alike, their differences are no scale
 
@@ -25,16 +26,19 @@ class ReturnDecomposition:
     Rewards of single steps that explain the returns of whole trajectories.
 
     A network of the observation is fitted so that its sum over each trajectory is the return (return decomposition,
-    arXiv 1806.07857, 2111.13485).
+    arXiv 1806.07857), or the sum that some of its steps, drawn anew each time, let expect (randomised return decomposition,
+    arXiv 2111.13485). Of long trajectories whose rewards change little from step to step that is far cheaper, and nearer to
+    what was paid: sums over all steps can be met in many ways, a network of few and smooth features by few of them.
 
     :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
+    :param is_smooth: Whether what is paid does not change within a step or two, so that drawn steps do.
     :raises ValueError: when observations are images.
     """
 
     rewards: Array
     """Of all steps, in order, of shape ``(n_steps,)``."""
 
-    def __init__(self, trajectories: Sequence[Trajectory]) -> None:
+    def __init__(self, trajectories: Sequence[Trajectory], is_smooth: bool = False) -> None:
         rows = StandardizedObservations(trajectories).rows
         lengths = th.tensor([len(trajectory) for trajectory in trajectories])
         starts = lengths.cumsum(0) - lengths
@@ -42,19 +46,27 @@ class ReturnDecomposition:
         scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_SCALE)
         self._unit = scale / lengths.float().mean().sqrt()
         # Rewards may change within a step or two, which a network of the bare observation learns last
-        self._waves = FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)
-        self._net = nn.Sequential(*create_mlp(self._waves.out_dim, 1, NET_ARCH))
-        features = self._waves(rows)
+        self._features = nn.Identity() if is_smooth else FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)
+        features = self._features(rows)
+        self._net = nn.Sequential(*create_mlp(features.shape[1], 1, NET_ARCH))
 
-        def draw_loss() -> th.Tensor:
-            drawn = th.randint(len(lengths), (BATCH_SIZE,))
+        def sum_all(drawn: th.Tensor) -> th.Tensor:
             owner = th.arange(BATCH_SIZE).repeat_interleave(lengths[drawn])  # of each step of the batch
             offsets = starts[drawn] - (lengths[drawn].cumsum(0) - lengths[drawn])
             steps = th.arange(len(owner)) + offsets[owner]
-            sums = th.zeros(BATCH_SIZE).index_add(0, owner, self._net(features[steps]).squeeze(-1) * self._unit)
-            return ((sums - returns[drawn]) / scale).square().mean()
+            return th.zeros(BATCH_SIZE).index_add(0, owner, self._net(features[steps]).squeeze(-1))
 
-        fit(self._net, draw_loss, GRADIENT_STEPS, LEARNING_RATE)
+        def sum_some(drawn: th.Tensor) -> th.Tensor:
+            steps = starts[drawn, None] + (th.rand(BATCH_SIZE, N_DRAWN) * lengths[drawn, None]).long()
+            mean: th.Tensor = self._net(features[steps]).squeeze(-1).mean(dim=1)
+            return lengths[drawn] * mean
+
+        def draw_loss() -> th.Tensor:
+            drawn = th.randint(len(lengths), (BATCH_SIZE,))
+            sums = sum_some(drawn) if is_smooth else sum_all(drawn)
+            return ((sums * self._unit - returns[drawn]) / scale).square().mean()
+
+        fit(self._net, draw_loss, GRADIENT_STEPS, LEARNING_RATE, DRAWN_WEIGHT_DECAY if is_smooth else 0.0)
         self.rewards = self.reward(rows)
 
     @th.no_grad()
@@ -65,5 +77,5 @@ class ReturnDecomposition:
         :param rows: Observations as :class:`~sb3_gac.data.standardization.StandardizedObservations` of the same trajectories
             standardises them, of shape ``(n_rows, n_entries)``.
         """
-        rewards: Array = (self._net(self._waves(rows)).squeeze(-1) * self._unit).double().numpy()
+        rewards: Array = (self._net(self._features(rows)).squeeze(-1) * self._unit).double().numpy()
         return rewards
