@@ -135,7 +135,7 @@ class DecoderEnsemble(PlanDecoder):
         return self.members[0].head
 
     def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
-        n_shares = math.ceil(len(self.members) / MAX_SCORERS)
+        n_shares = min(math.ceil(len(self.members) / MAX_SCORERS), features.shape[1])
         log_probs = []
         # Steps are drawn at random: any share of them will do
         shares = zip(features.tensor_split(n_shares, dim=1), actions.tensor_split(n_shares, dim=1), strict=True)

@@ -116,6 +116,16 @@ def test_many_members_share_the_steps_out(n_members, owners):
     th.testing.assert_close(log_probs, th.cat(expected, dim=1))
 
 
+@pytest.mark.parametrize("space", [SPACE, spaces.Discrete(3)], ids=["Box", "Discrete"])
+def test_no_share_is_empty(space):
+    members = [FilmDecoder(FEATURES_DIM, PLAN_DIM, space, [8], nn.ReLU) for _ in range(11)]
+    features, actions, plans = make_batch()
+    if isinstance(space, spaces.Discrete):
+        actions = th.randint(3, (BATCH_SIZE, N_STEPS, 1)).float()
+    DecoderEnsemble(members).action_log_prob(features[:, :2], actions[:, :2], plans).mean().backward()
+    assert all(member.head.net.weight.grad.abs().sum() > 0 for member in members)
+
+
 def test_members_of_an_ensemble_learn_alone():
     """What one member learns from the bound does not depend on the others, whatever they are."""
 
