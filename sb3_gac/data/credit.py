@@ -59,13 +59,14 @@ def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Spa
     how it differs from the one to be expected (compatible function approximation, Sutton et al., "Policy gradient methods
     for reinforcement learning with function approximation", 1999).
 
-    It stays a share of the values instead of being brought to a standard deviation of one. Where a single policy made the
-    data its actions differ by noise, and gain little each: to take all that is better at once would lead to where it has
-    never been. Where many policies did, they gain much, and the states that this leads to have been seen.
+    Advantages are shares of one number for the whole data set, the root mean square of values and outcomes together (of values
+    alone it would vanish where returns lie around zero), and are not brought to a standard deviation of one. Where a single
+    policy made the data its actions differ by noise, and gain little each: to take all that is better at once would lead to
+    where it has never been. Where many policies did, they gain much, and the states that this leads to have been seen.
 
     :param trajectories: A data set whose observations are vectors, or dicts of vectors.
     :param action_space: Space of its actions.
-    :return: The advantages of all steps, in order, in shares of the root mean square of what followed, of shape
+    :return: The advantages of all steps, in order, in shares, of shape
         ``(n_steps,)``; the same for the same data. They are next to zero where all returns or all actions are alike.
     :raises ValueError: when observations are images.
     """
@@ -76,8 +77,8 @@ def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Spa
 
 
 def _outcomes(trajectories: Sequence[Trajectory], rows: th.Tensor) -> Array:
-    """How much better it went on after each step than it does on average from its observation, as a share of the values."""
-    rewards = ReturnDecomposition(trajectories, is_smooth=True).rewards
+    """How much better it went on after each step than it does on average from its observation, in shares."""
+    rewards = ReturnDecomposition(trajectories, draws_steps=True).rewards
     ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
     is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
     n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average
@@ -130,10 +131,11 @@ def _explained_by_actions(outcomes: Array, rows: th.Tensor, actions: th.Tensor) 
     scale = max(outcomes.std(), MIN_STD)
     wanted = th.as_tensor(outcomes / scale, dtype=th.float32)
     net = nn.Sequential(*create_mlp(rows.shape[1], 1 + 2 * actions.shape[1], NET_ARCH))
+    differs = (actions != actions[0]).any(dim=0)  # else what is left of an entry is an error of the fit
 
     def predict(drawn: th.Tensor | slice) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         outcome, action, gains = net(rows[drawn]).split([1, actions.shape[1], actions.shape[1]], dim=1)
-        deviations = actions[drawn] - action
+        deviations = (actions[drawn] - action) * differs
         return outcome.squeeze(-1), deviations, (gains * deviations.detach()).sum(dim=1)
 
     def draw_loss() -> th.Tensor:

@@ -16,7 +16,7 @@ BATCH_SIZE = 64  # whole trajectories
 LEARNING_RATE = 3e-3
 NET_ARCH = [64, 64]
 N_WAVES, WAVE_SCALE = 32, 1.5  # of the Fourier features of an observation
-N_DRAWN, DRAWN_WEIGHT_DECAY = 64, 1.0  # steps of each trajectory of a batch, where not all of them are summed
+N_DRAWN, DRAWN_WEIGHT_DECAY = 64, 1.0  # steps of each trajectory of a batch, where its sum is estimated
 MIN_SCALE = 1e-8
 MIN_SPREAD = 0.3  # of returns, as a share of their size: where all are alike, their differences are no scale
 
@@ -26,19 +26,21 @@ class ReturnDecomposition:
     Rewards of single steps that explain the returns of whole trajectories.
 
     A network of the observation is fitted so that its sum over each trajectory is the return (return decomposition,
-    arXiv 1806.07857), or the sum that some of its steps, drawn anew each time, let expect (randomised return decomposition,
-    arXiv 2111.13485). Of long trajectories whose rewards change little from step to step that is far cheaper, and nearer to
-    what was paid: sums over all steps can be met in many ways, a network of few and smooth features by few of them.
+    arXiv 1806.07857), or so that an estimate of its sum from a few steps is (randomised return decomposition,
+    arXiv 2111.13485). The latter is far cheaper, and nearer to what was paid where rewards change slowly and are paid on the
+    way: many networks meet the sums over all steps, few and smooth ones the estimates. A reward that is paid once, at the
+    end of a long trajectory, is not found by it.
 
     :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
-    :param is_smooth: Whether what is paid does not change within a step or two, so that drawn steps do.
+    :param draws_steps: Whether sums are estimated from 64 steps of each trajectory, drawn anew each time, by a network of the
+        bare observation with weight decay.
     :raises ValueError: when observations are images.
     """
 
     rewards: Array
     """Of all steps, in order, of shape ``(n_steps,)``."""
 
-    def __init__(self, trajectories: Sequence[Trajectory], is_smooth: bool = False) -> None:
+    def __init__(self, trajectories: Sequence[Trajectory], draws_steps: bool = False) -> None:
         rows = StandardizedObservations(trajectories).rows
         lengths = th.tensor([len(trajectory) for trajectory in trajectories])
         starts = lengths.cumsum(0) - lengths
@@ -46,7 +48,7 @@ class ReturnDecomposition:
         scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_SCALE)
         self._unit = scale / lengths.float().mean().sqrt()
         # Rewards may change within a step or two, which a network of the bare observation learns last
-        self._features = nn.Identity() if is_smooth else FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)
+        self._features = nn.Identity() if draws_steps else FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)
         features = self._features(rows)
         self._net = nn.Sequential(*create_mlp(features.shape[1], 1, NET_ARCH))
 
@@ -63,10 +65,10 @@ class ReturnDecomposition:
 
         def draw_loss() -> th.Tensor:
             drawn = th.randint(len(lengths), (BATCH_SIZE,))
-            sums = sum_some(drawn) if is_smooth else sum_all(drawn)
+            sums = sum_some(drawn) if draws_steps else sum_all(drawn)
             return ((sums * self._unit - returns[drawn]) / scale).square().mean()
 
-        fit(self._net, draw_loss, GRADIENT_STEPS, LEARNING_RATE, DRAWN_WEIGHT_DECAY if is_smooth else 0.0)
+        fit(self._net, draw_loss, GRADIENT_STEPS, LEARNING_RATE, DRAWN_WEIGHT_DECAY if draws_steps else 0.0)
         self.rewards = self.reward(rows)
 
     @th.no_grad()

@@ -14,7 +14,7 @@ from sb3_gac.fourier import FourierFeatures
 from sb3_gac.networks.action_head import ActionHead, make_action_head
 
 MAX_SCORERS = 5
-"""Of an ensemble's decoders, those that score the same step, and learn from it."""
+"""Decoders of an ensemble that score the same step, and learn from it, at most; more where steps are fewer than groups."""
 
 
 class PlanDecoder(nn.Module, ABC):
@@ -118,7 +118,8 @@ class DecoderEnsemble(PlanDecoder):
 
     Each learns from its own likelihood. Where the data shows what to do they agree, and elsewhere their errors cancel: cloned
     policies drift from the data by small errors, which lead to larger ones (arXiv 1011.0686). More than five share the steps
-    out, evenly, so that each of them learns from other steps, and many cost little more than five.
+    out, evenly, in groups of at most five, so that many cost little more to train than five; steps must be in random order
+    then. Acting runs all of them.
 
     :param members: At least one decoder; all have the same spaces.
     """

@@ -11,7 +11,7 @@ from sb3_gac.data import Trajectory
 class PaidRewards:
     """As ``ReturnDecomposition``; to stay is worth what the last step of each trajectory that did not terminate was."""
 
-    def __init__(self, trajectories: Sequence[Trajectory], is_smooth: bool = False) -> None:
+    def __init__(self, trajectories: Sequence[Trajectory], draws_steps: bool = False) -> None:
         self.rewards = np.concatenate([trajectory.rewards for trajectory in trajectories])
         self.last = np.array([whole.rewards[-1] for whole in trajectories if not whole.terminated], dtype=np.float64)
 

@@ -129,7 +129,20 @@ def test_what_is_to_be_expected_where_a_step_is_blurs_nothing():
 def test_where_actions_are_alike_steps_are_too(known_rewards):
     rng = np.random.default_rng(0)
     data = [trajectory([x], [reward]) for x, reward in rng.normal(size=(1000, 2))]
-    assert abs(step_advantages(data, STEPS)).max() < 0.05
+    assert abs(step_advantages(data, STEPS)).max() == 0
+
+
+def test_rewards_are_those_of_drawn_steps(monkeypatch):
+    asked = []
+
+    class Recorder(PaidRewards):
+        def __init__(self, trajectories: list[Trajectory], draws_steps: bool = False) -> None:
+            super().__init__(trajectories)
+            asked.append(draws_steps)
+
+    monkeypatch.setattr(credit, "ReturnDecomposition", Recorder)
+    step_advantages(forks(1), STEPS)
+    assert asked == [True]
 
 
 def test_it_is_the_same_for_the_same_data_and_leaves_the_random_state_alone():

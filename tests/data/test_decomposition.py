@@ -36,7 +36,7 @@ def test_smooth_rewards_are_found_by_drawn_steps():
         speeds = rng.uniform(-1, 1) + rng.normal(scale=0.5, size=n_steps)
         walks.append(Trajectory(speeds[:, None], np.zeros((n_steps, 1)), 2 - np.abs(speeds - 1), False, True))
     th.manual_seed(0)
-    rewards = ReturnDecomposition([trajectory.return_only() for trajectory in walks], is_smooth=True).rewards
+    rewards = ReturnDecomposition([trajectory.return_only() for trajectory in walks], draws_steps=True).rewards
     paid = np.concatenate([trajectory.rewards for trajectory in walks])
     assert np.corrcoef(rewards, paid)[0, 1] > 0.95
     assert np.sqrt(np.square(rewards - paid).mean()) < 0.3
