@@ -53,7 +53,8 @@ def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Spa
     How much better the action of each step is than those that the data takes on average from the same observation.
 
     The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
-    must have been. The outcome of a step is their generalised advantage (arXiv 1506.02438) with a discount of 0.995 and a
+    must have been, and what it leaves unexplained of a return was paid at the end (as in arXiv 1806.07857), for what is paid
+    once, where a goal is reached, is not found by it. The outcome of a step is their generalised advantage (arXiv 1506.02438) with a discount of 0.995 and a
     trace decay of 0.95, over values fitted to the discounted sums of what followed, which start from what the mean reward is
     worth. Outcomes are mostly luck and what came later. Only what the action explains of them is kept: a linear function of
     how it differs from the one to be expected (compatible function approximation, Sutton et al., "Policy gradient methods
@@ -80,6 +81,8 @@ def _outcomes(trajectories: Sequence[Trajectory], rows: th.Tensor) -> Array:
     """How much better it went on after each step than it does on average from its observation, in shares."""
     rewards = ReturnDecomposition(trajectories, draws_steps=True).rewards
     ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
+    starts = np.append(0, ends[:-1] + 1)
+    rewards[ends] += [trajectory.total_return for trajectory in trajectories] - np.add.reduceat(rewards, starts)
     is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
     n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average
     values = np.full(len(rows), rewards.mean() * n_more)  # zeros would make of every cut a loss

@@ -76,6 +76,24 @@ def test_an_outcome_is_what_a_step_leads_to_beyond_what_was_to_be_expected(known
     np.testing.assert_allclose(outcomes, np.broadcast_to(expected / at_stake, (20, 2, 2)), atol=0.03)
 
 
+@pytest.mark.parametrize("terminated", [True, False])
+def test_what_no_step_explains_was_paid_at_the_end(monkeypatch, terminated):
+    """Every second trajectory is paid for its last step; to the decomposition all steps look alike."""
+
+    class Blind(PaidRewards):
+        def __init__(self, trajectories: list[Trajectory], draws_steps: bool = False) -> None:
+            super().__init__(trajectories)
+            self.rewards[:] = 0.0
+
+    data = [trajectory([0, end], [0, max(end, 0)], terminated) for end in (1, -1)] * 20
+    outcomes = {}
+    for decomposition in (PaidRewards, Blind):
+        monkeypatch.setattr(credit, "ReturnDecomposition", decomposition)
+        outcomes[decomposition] = step_outcomes(data)
+    np.testing.assert_allclose(outcomes[Blind], outcomes[PaidRewards], atol=1e-6)
+    assert outcomes[Blind][0] > 0 > outcomes[Blind][2]
+
+
 def test_what_was_cut_has_not_ended(known_rewards):
     """All stand where each step pays; some of them fall at the end."""
     stands, falls = trajectory([0] * 20, [1] * 20, terminated=False), trajectory([0] * 20, [1] * 20)
