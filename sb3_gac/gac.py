@@ -101,9 +101,9 @@ class GAC(OffPolicyAlgorithm):
         expects from where it starts. With the return, the best are the luckiest where much depends on the start.
     :param step_weighting: How much more those steps of a data set count whose actions were better than those that it takes on
         average from where they were: how sharply they are told from worse ones, per share of what is to come that the action
-        gains, see :func:`~sb3_gac.data.credit.step_weights`. 0 counts all steps alike. Rewards must be paid on the way, and
-        change slowly: what is paid once, at the end of long trajectories, is not found. It is looked at when a data set is
-        attached, as ``completion_horizon`` is; that of one attached before stays.
+        gains, see :func:`~sb3_gac.data.credit.step_weights`. 0 counts all steps alike. Rewards should change slowly,
+        or be paid at the end: what is paid once on the way of long trajectories is not found where it was. It is looked at
+        when a data set is attached, as ``completion_horizon`` is; that of one attached before stays.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param n_hold_steps: Simulated steps of staying that trajectories which were let go on end with, where the data knows how;

@@ -28,8 +28,8 @@ class ReturnDecomposition:
     A network of the observation is fitted so that its sum over each trajectory is the return (return decomposition,
     arXiv 1806.07857), or so that an estimate of its sum from a few steps is (randomised return decomposition,
     arXiv 2111.13485). The latter is far cheaper, and nearer to what was paid where rewards change slowly and are paid on the
-    way: many networks meet the sums over all steps, few and smooth ones the estimates. A reward that is paid once, at the
-    end of a long trajectory, is not found by it.
+    way: many networks meet the sums over all steps, few and smooth ones the estimates. A reward that is paid once in a
+    long trajectory is not found by it.
 
     :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
     :param draws_steps: Whether sums are estimated from 64 steps of each trajectory, drawn anew each time, by a network of the

@@ -94,6 +94,23 @@ def test_what_no_step_explains_was_paid_at_the_end(monkeypatch, terminated):
     assert outcomes[Blind][0] > 0 > outcomes[Blind][2]
 
 
+def test_a_goal_that_is_paid_for_once_is_worth_reaching():
+    """Walks on a line that end at 1, which alone is paid for, or at -1."""
+    rng = np.random.default_rng(0)
+    data = []
+    for _ in range(100):
+        actions = (rng.uniform(-0.2, 0.3) + rng.normal(scale=0.5, size=(300, 1))).clip(-1, 1)
+        positions = np.append(0, 0.02 * actions.cumsum())
+        n_steps = int((abs(positions) >= 1).argmax()) or 300
+        rewards = np.zeros(n_steps)
+        rewards[-1] = positions[n_steps] >= 1
+        data.append(trajectory(positions[:n_steps], rewards, abs(positions[n_steps]) >= 1, actions[:n_steps]))
+    is_near = np.concatenate([0.5 < part.observations[:, 0] for part in data])
+    actions = np.concatenate([part.actions[:, 0] for part in data])
+    advantages = step_advantages(data, STEPS)
+    assert np.corrcoef(advantages[is_near], actions[is_near])[0, 1] > 0.5
+
+
 def test_what_was_cut_has_not_ended(known_rewards):
     """All stand where each step pays; some of them fall at the end."""
     stands, falls = trajectory([0] * 20, [1] * 20, terminated=False), trajectory([0] * 20, [1] * 20)
