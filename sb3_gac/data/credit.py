@@ -54,11 +54,11 @@ def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Spa
 
     The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
     must have been, and what it leaves unexplained of a return was paid at the end (as in arXiv 1806.07857), for what is paid
-    once, where a goal is reached, is not found by it. The outcome of a step is their generalised advantage (arXiv 1506.02438) with a discount of 0.995 and a
-    trace decay of 0.95, over values fitted to the discounted sums of what followed, which start from what the mean reward is
-    worth. Outcomes are mostly luck and what came later. Only what the action explains of them is kept: a linear function of
-    how it differs from the one to be expected (compatible function approximation, Sutton et al., "Policy gradient methods
-    for reinforcement learning with function approximation", 1999).
+    once, where a goal is reached, is not found by it. The outcome of a step is their generalised advantage (arXiv 1506.02438)
+    with a discount of 0.995 and a trace decay of 0.95, over values fitted to the discounted sums of what followed, which start
+    from what the mean reward is worth. Outcomes are mostly luck and what came later. Only what the action explains of them is
+    kept: a linear function of how it differs from the one to be expected (compatible function approximation, Sutton et al.,
+    "Policy gradient methods for reinforcement learning with function approximation", 1999).
 
     Advantages are shares of one number for the whole data set, the root mean square of values and outcomes together (of values
     alone it would vanish where returns lie around zero), and are not brought to a standard deviation of one. Where a single
