@@ -25,8 +25,22 @@ from sb3_gac.networks import (
 )
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs, TrajectoryBatch
 
-MIN_RETURN_STD = 1e-3
+MIN_RETURN_SPREAD = 0.01  # as a share of their size
 REPLAN_MARGIN = 0.02  # standard deviations of returns; what promises less than that more is luck of the candidates
+# Arguments that are looked at whenever a plan is made or followed, as evaluations on the way do
+ACTING_SETTINGS = (
+    "n_averaged",
+    "plan_temperature",
+    "exploit_steps",
+    "exploit_learning_rate",
+    "pessimism",
+    "prior_weight",
+    "explore_ratio",
+    "explore_steps",
+    "explore_step_size",
+    "use_action_noise",
+    "replan_freq",
+)
 
 
 class PlanActor(BasePolicy):
@@ -77,6 +91,7 @@ class PlanActor(BasePolicy):
     """
 
     elite_plans: th.Tensor | None
+    has_elites: th.Tensor | None
     target_return: th.Tensor
     candidate_noise: th.Tensor
 
@@ -164,6 +179,7 @@ class PlanActor(BasePolicy):
             ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics, use_conditional_critic),
         )
         self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
+        self.register_buffer("has_elites", th.zeros(()) if n_elites > 0 else None)  # a float, as all that a policy saves
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
         uniform = th.quasirandom.SobolEngine(plan_dim, scramble=True, seed=0).draw(n_candidates)
@@ -219,7 +235,7 @@ class PlanActor(BasePolicy):
 
     def set_statistics(self, batch: TrajectoryBatch) -> None:
         """
-        Standardise observations, the clock and returns by those of a sample.
+        Standardise observations and the clock by those of a sample.
 
         :param batch: Sampled trajectories.
         """
@@ -230,8 +246,24 @@ class PlanActor(BasePolicy):
         self.standardizer.set_statistics(flat, batch.first_observations)
         if self.clock is not None:
             self.clock.set_statistics(batch.ages)
-        std = batch.returns.std(correction=0).item()
-        self.model.return_predictor.set_statistics(batch.returns.mean().item(), max(std, MIN_RETURN_STD))
+
+    def set_return_statistics(self, returns: th.Tensor) -> None:
+        """
+        Standardise returns by those of a sample. Where all are alike their differences are no scale: it stays as it was.
+
+        :param returns: In env units, of shape ``(n_trajectories,)``.
+        """
+        predictor = self.model.return_predictor
+        std, least = returns.std(correction=0).item(), MIN_RETURN_SPREAD * returns.square().mean().sqrt().item()
+        predictor.set_statistics(returns.mean().item(), std if std > least else max(least, predictor.return_std.item()))
+
+    def set_elites(self, plans: th.Tensor) -> None:
+        """
+        Let the plans of the best known trajectories compete with those of the prior.
+
+        :param plans: Embedded plans, of shape ``(n_elites, plan_dim)``.
+        """
+        self.elite_plans, self.has_elites = plans, plans.new_ones(())
 
     def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | None = None) -> th.Tensor:
         """
@@ -263,7 +295,7 @@ class PlanActor(BasePolicy):
             self.model,
             features,
             self.candidate_noise,
-            self.elite_plans,
+            self.elite_plans if self.has_elites else None,
             self.n_averaged,
             self.plan_temperature,
             self.exploit_steps,

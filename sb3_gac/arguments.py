@@ -18,11 +18,28 @@ AT_LEAST = {
     "step_weighting": 0,
     "n_followed_plans": 0,
     "n_hold_steps": 0,
+    "kl_learning_rate": 0,
+    "posterior_learning_rate": 0,
 }
 DEFAULT_TO_NONE = ("completion_horizon", "n_encode_steps", "n_score_steps")
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
 SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
-ACTOR_COUNTS = ("plan_dim", "n_decoders", "n_critics", "n_candidates", "n_averaged")
+ACTOR_AT_LEAST = {
+    "plan_dim": 1,
+    "n_decoders": 1,
+    "n_critics": 1,
+    "n_candidates": 1,
+    "n_averaged": 1,
+    "n_waves": 0,
+    "n_elites": 0,
+    "clock_scale": 0,
+    "exploit_steps": 0,
+    "exploit_learning_rate": 0,
+    "prior_weight": 0,
+    "explore_steps": 0,
+    "explore_step_size": 0,
+    "replan_freq": 0,
+}
 
 
 def check_arguments(model: Any) -> None:
@@ -57,10 +74,10 @@ def check_actor_arguments(actor: Any) -> None:
     :raises ValueError: naming the argument, what it must be and what it is.
     """
     check = partial(_check, actor)
-    for name in ACTOR_COUNTS:
-        check(name, getattr(actor, name) >= 1, "at least 1")
-    check("nll_beta", 0 <= actor.nll_beta <= 1, "in [0, 1]")
-    check("n_waves", actor.n_waves >= 0, "at least 0")
+    for name, least in ACTOR_AT_LEAST.items():
+        check(name, least <= getattr(actor, name) < math.inf, f"at least {least}")
+    for name in ("nll_beta", "explore_ratio"):
+        check(name, 0 <= getattr(actor, name) <= 1, "in [0, 1]")
     check("wave_scale", actor.wave_scale > 0, "above 0")
     check("plan_temperature", actor.plan_temperature is None or actor.plan_temperature > 0, "above 0 or None")
 

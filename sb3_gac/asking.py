@@ -72,7 +72,8 @@ def ask_for_returns(
 
     :param model: The model.
     :param env: The env, or several in a VecEnv; in a ``VecNormalize`` when the model was trained in one, whose statistics
-        do not move. The env that the model learns in begins new episodes afterwards.
+        do not move. The env that the model learns in is given as ``model.get_env()``, and begins new episodes
+        afterwards; it is not to be given as it was before the model wrapped it, or learning goes on in the middle of nowhere.
     :param target_returns: Returns to ask for in env units, of shape ``(n_targets,)``; by default seven from the lowest to the
         highest that the model has seen.
     :param n_episodes: Episodes for each of them.

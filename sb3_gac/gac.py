@@ -4,7 +4,8 @@ import io
 import math
 import pathlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -72,8 +73,8 @@ class GAC(OffPolicyAlgorithm):
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
     :param buffer_size: Transitions that the replay buffer holds.
-    :param learning_starts: Environment steps before the first gradient step online; their actions are random, but those of a
-        model that has learnt offline.
+    :param learning_starts: Environment steps before the first gradient step online; actions until then are random, unless
+        the model has learnt offline.
     :param batch_size: Trajectories per gradient step.
     :param gamma: Taken for the sake of scripts shared with SAC; it has no effect, returns are undiscounted.
     :param train_freq: Environment steps, or ``(n, "episode")``, between two calls of ``train``.
@@ -279,13 +280,13 @@ class GAC(OffPolicyAlgorithm):
                 f"not {self.replay_buffer_class.__name__}"
             )
         super()._setup_model()
+        if self.posterior_steps == 0 and not self.policy.use_encoder:
+            raise ValueError("posterior_steps must be at least 1 without an encoder, else no plan is inferred; got 0")
         self.actor = self.policy.actor
         n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
         self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
         self._rollout_returns = np.zeros(self.n_envs)
-        if self.kl_coef != "auto":
-            self._log_kl_coef = math.log(float(self.kl_coef))
         settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
         known = TargetReturn() if self.target_return is None else self.target_return
         self.target_return = replace(known, **settings)
@@ -309,21 +310,23 @@ class GAC(OffPolicyAlgorithm):
         :param gradient_steps: Number of gradient steps.
         :param batch_size: Number of trajectories per step.
         """
+        if gradient_steps == 0:
+            return
         self._take_statistics()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         n_updates = self._n_updates
+        # What episodes return is not known before one of them has ended
+        return_weight = self.return_weight if self._knows_returns else 0.0
 
         for _ in range(gradient_steps):
             batch = self._sample_batch(batch_size, self.n_encode_steps + self.n_score_steps)
             terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
             loss = -(
-                self.effective_horizon * terms.action_log_prob
-                + self.return_weight * terms.return_log_prob
-                - kl_coef * terms.kl
+                self.effective_horizon * terms.action_log_prob + return_weight * terms.return_log_prob - kl_coef * terms.kl
             ).mean()
-            loss = loss - self.return_weight * self._followed_log_prob()
+            loss = loss - return_weight * self._followed_log_prob()
 
             self.policy.optimizer.zero_grad()
             loss.backward()
@@ -360,9 +363,17 @@ class GAC(OffPolicyAlgorithm):
         followed = self.replay_buffer.followed_plans(self.n_followed_plans, self._vec_normalize_env)
         if followed is None:
             return 0.0
-        first_features = self.actor.extract_features(followed.first_observations, at_start=True)
+        with self._as_when_acting():
+            first_features = self.actor.extract_features(followed.first_observations, at_start=True)
         log_probs = self.actor.model.return_log_prob(followed.returns, followed.plans, first_features)
         return log_probs.sum() / self.n_followed_plans  # a few rollouts count little
+
+    @contextmanager
+    def _as_when_acting(self) -> Iterator[None]:
+        """Batch normalisation learns from the batches alone, and knows no variance of a single observation."""
+        self.actor.features_extractor.train(False)
+        yield
+        self.actor.features_extractor.train(self.actor.training)
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
@@ -408,7 +419,7 @@ class GAC(OffPolicyAlgorithm):
         warmup = 1.0
         if self.kl_warmup > 0:
             warmup = min(1.0, KL_WARMUP_START + (1 - KL_WARMUP_START) * self._n_updates / self.kl_warmup)
-        return warmup * math.exp(self._log_kl_coef)
+        return warmup * (math.exp(self._log_kl_coef) if self.kl_coef == "auto" else float(self.kl_coef))
 
     def _adjust_kl_coef(self, kl: float) -> None:
         """Dual ascent: information that costs more nats than the target becomes dearer, less becomes cheaper."""
@@ -443,7 +454,8 @@ class GAC(OffPolicyAlgorithm):
             best_ratio = self.offline_best_ratio if buffer is self.offline_buffer else self.best_ratio
             if size > 0:
                 env = self._vec_normalize_env
-                batches.append(buffer.sample(size, n_steps, env, best_ratio, self.best_fraction, baseline=baseline))
+                with self._as_when_acting():
+                    batches.append(buffer.sample(size, n_steps, env, best_ratio, self.best_fraction, baseline=baseline))
         return TrajectoryBatch.concatenate(batches)
 
     def _take_statistics(self) -> None:
@@ -455,7 +467,9 @@ class GAC(OffPolicyAlgorithm):
         buffers = self._buffers()
         if not buffers:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
-        if len(buffers) <= len(self._known_steps) and not any(map(self._has_grown, buffers, self._known_steps)):
+        returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
+        has_grown = len(buffers) > len(self._known_steps) or any(map(self._has_grown, buffers, self._known_steps))
+        if not (returns_are_new or has_grown):
             return
         has_statistics, self._known_steps = bool(self._known_steps), [buffer.n_rows * buffer.n_envs for buffer in buffers]
         if self.actor.sees_images:
@@ -464,9 +478,17 @@ class GAC(OffPolicyAlgorithm):
             batch = self._sample_batch(STATISTICS_SAMPLE, self.n_score_steps)
         if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
             self.actor.set_statistics(batch)
-        assert self.target_return is not None
-        self.target_return.fit(batch.returns.cpu().numpy())
-        self._tell_target()
+            if returns_are_new or self._knows_returns:
+                self.actor.set_return_statistics(batch.returns)
+        if returns_are_new or self._knows_returns:
+            assert self.target_return is not None
+            self.target_return.fit(batch.returns.cpu().numpy())
+            self._tell_target()
+
+    @property
+    def _knows_returns(self) -> bool:
+        """Whether an episode had ended, or there was a data set, when statistics were taken."""
+        return self.target_return is not None and self.target_return.value is not None
 
     @staticmethod
     def _has_grown(buffer: TrajectoryReplayBuffer, known_steps: int) -> bool:
@@ -482,7 +504,8 @@ class GAC(OffPolicyAlgorithm):
         assert self.target_return is not None
         if self.target_return.value is not None:
             self.actor.target_return.fill_(self.target_return.value)
-            self.logger.record("rollout/target_return", self.target_return.value)
+            if hasattr(self, "_logger"):  # there is none before the first learning
+                self.logger.record("rollout/target_return", self.target_return.value)
 
     def _take_elites(self) -> None:
         """Infer the plans of the best known trajectories."""
@@ -492,7 +515,7 @@ class GAC(OffPolicyAlgorithm):
         best = max(self._buffers(), key=lambda buffer: float(buffer.returns.max(initial=-np.inf)))
         batch = best.best(n_elites, 4 * self.n_encode_steps, self._vec_normalize_env)
         self.policy.set_training_mode(False)
-        self.actor.elite_plans = self.infer_plans(batch)
+        self.actor.set_elites(self.infer_plans(batch))
 
     # ---------------------------------------------------------------- offline
 
@@ -538,6 +561,7 @@ class GAC(OffPolicyAlgorithm):
                 callback = CallbackList([callback, OfflineProgressBarCallback()])
                 callback.init_callback(self)
             callback.on_training_start(locals(), globals())
+            self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
             of_no_rollout = {"dones": np.zeros(self.n_envs, dtype=bool), "infos": [{} for _ in range(self.n_envs)]}
             while self.num_timesteps < total_timesteps:
                 self.train(gradient_steps=1, batch_size=self.batch_size)
@@ -774,10 +798,15 @@ class GAC(OffPolicyAlgorithm):
         :raises ValueError: when the model has met neither an environment nor a data set.
         """
         self._check_has_networks()
+        self.keep_settings()
         if isinstance(path, io.BufferedIOBase):
             return super().save(path, exclude, include)
         with replace_when_complete(file_to_save(path, "zip")) as partial:
             super().save(partial, exclude, include)
+
+    def keep_settings(self) -> None:
+        """Make ``policy_kwargs`` of what has been changed of acting, so that a saved model acts as this one does."""
+        self.policy_kwargs = {**self.policy_kwargs, **self.policy.changed_settings()}
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """

@@ -17,12 +17,12 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_gac.actor import PlanActor
+from sb3_gac.actor import ACTING_SETTINGS, PlanActor
 from sb3_gac.networks import PlanEncoder
 from sb3_gac.type_aliases import NetArch, TensorObs
 
 # Policy arguments of SAC and TQC that name nothing in GAC, whose networks always share their features extractor
-WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
+_WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
 
 
 def drop_without_effect(kwargs: dict[str, Any], names: tuple[str, ...], owner: str) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class LatentPlanPolicy(BasePolicy):
         self.net_arch: NetArch = [256, 256] if net_arch is None else net_arch
         self.activation_fn = activation_fn
         self.use_encoder = use_encoder
-        self.actor_kwargs = drop_without_effect(actor_kwargs, WITHOUT_EFFECT, "GAC's policies")
+        self.actor_kwargs = drop_without_effect(actor_kwargs, _WITHOUT_EFFECT, "GAC's policies")
         self.actor = PlanActor(
             observation_space,
             action_space,
@@ -103,6 +103,7 @@ class LatentPlanPolicy(BasePolicy):
             normalize_images,
             **self.actor_kwargs,
         )
+        self._made_with = {name: getattr(self.actor, name) for name in ACTING_SETTINGS}
         actor_arch, _ = get_actor_critic_arch(self.net_arch)
         self.encoder = (
             PlanEncoder(
@@ -133,8 +134,13 @@ class LatentPlanPolicy(BasePolicy):
             optimizer_class=self.optimizer_class,
             optimizer_kwargs=self.optimizer_kwargs,
             use_encoder=self.use_encoder,
-            **self.actor_kwargs,
+            **(self.actor_kwargs | self.changed_settings()),
         )
+
+    def changed_settings(self) -> dict[str, Any]:
+        """Arguments of the actor that plans are made and followed with, where they have been changed since it was made."""
+        settings = {name: getattr(self.actor, name) for name in ACTING_SETTINGS}
+        return {name: value for name, value in settings.items() if value != self._made_with[name]}
 
     def step_features(self, observations: TensorObs, ages: th.Tensor) -> th.Tensor:
         """

@@ -33,6 +33,8 @@ from sb3_gac import GAC
         ("offline_ratio", 2.0, "in [0, 1]"),
         ("best_fraction", 0.0, "in (0, 1]"),
         ("best_fraction", 1.1, "in (0, 1]"),
+        ("kl_learning_rate", -1.0, "at least 0"),
+        ("posterior_learning_rate", -1.0, "at least 0"),
         ("kl_coef", 0.0, "'auto' or a number above 0"),
         ("kl_coef", "sometimes", "'auto' or a number above 0"),
     ],
@@ -42,6 +44,35 @@ def test_numbers_out_of_range(small_gac, diary_env, name, value, expected, has_e
     with pytest.raises(ValueError) as error:
         small_gac(diary_env() if has_env else None, **{name: value})
     assert str(error.value) == f"{name} must be {expected}, got {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("n_decoders", 0, "at least 1"),
+        ("n_elites", -1, "at least 0"),
+        ("n_waves", -1, "at least 0"),
+        ("clock_scale", -1.0, "at least 0"),
+        ("exploit_steps", -1, "at least 0"),
+        ("explore_steps", -1, "at least 0"),
+        ("prior_weight", -0.1, "at least 0"),
+        ("replan_freq", -5, "at least 0"),
+        ("explore_ratio", 7.0, "in [0, 1]"),
+        ("nll_beta", 1.5, "in [0, 1]"),
+        ("wave_scale", 0.0, "above 0"),
+        ("plan_temperature", 0.0, "above 0 or None"),
+    ],
+)
+def test_numbers_of_the_actor_out_of_range(small_gac, diary_env, name, value, expected):
+    with pytest.raises(ValueError) as error:
+        small_gac(diary_env(), policy_kwargs={name: value})
+    assert str(error.value) == f"{name} must be {expected}, got {value!r}"
+
+
+def test_a_plan_is_inferred_from_something(small_gac, diary_env):
+    with pytest.raises(ValueError, match="posterior_steps must be at least 1 without an encoder"):
+        small_gac(diary_env(), policy_kwargs=dict(use_encoder=False))
+    small_gac(diary_env(), policy_kwargs=dict(use_encoder=False), posterior_steps=1)
 
 
 def test_bounds_are_allowed(small_gac, diary_env):

@@ -1,5 +1,7 @@
 """The two loops, online and offline: what is collected, when the model is trained and what is logged."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -16,7 +18,7 @@ from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNo
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.nn.utils import parameters_to_vector
 
-from sb3_gac import GAC, gac
+from sb3_gac import GAC, actor, gac
 
 
 class Memory(KVWriter):
@@ -406,6 +408,23 @@ def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
     np.testing.assert_array_equal(running_mean(model), trained)
 
 
+def test_batch_norm_needs_no_second_rollout(small_gac, diary_env):
+    class BatchNorm(th.nn.BatchNorm1d):
+        features_dim = 3
+
+        def __init__(self, observation_space) -> None:
+            super().__init__(3, momentum=1.0)
+
+    kwargs = dict(features_extractor_class=BatchNorm)
+    model = small_gac(diary_env(), learning_starts=0, policy_kwargs=kwargs).learn(9)
+    assert len(model.replay_buffer.followed_plans(10).returns) == 1
+    norm = model.actor.features_extractor
+    with mock.patch.object(norm, "forward", wraps=norm.forward) as forward:
+        model.train(gradient_steps=1, batch_size=2)
+    assert norm.num_batches_tracked == 2 * model._n_updates  # the steps of a batch, and where its trajectories start
+    assert forward.call_count > 2
+
+
 class TestOffline:
     def test_counts(self, small_gac, diary_env, make_dataset):
         model = small_gac(diary_env()).learn_offline(make_dataset(), 10)
@@ -468,3 +487,68 @@ def test_elites_are_those_of_the_rollouts(small_gac, diary_env, monkeypatch):
     model.learn(45)
     assert taken == [12, 20, 32, 40, 44]  # whenever ten more updates were made, and in the end
     assert (model.actor.elite_plans.abs().sum(dim=1) > 0).all()
+
+
+def test_elites_compete_once_they_are_known(small_gac, diary_env, tmp_path):
+    with mock.patch("sb3_gac.actor.exploit_plan", wraps=actor.exploit_plan) as exploit:
+        model = small_gac(diary_env(), policy_kwargs=dict(n_elites=3))
+        model.predict(np.zeros(3, dtype=np.float32), deterministic=True)
+        model.learn(20).save(tmp_path / "model")
+        model.predict(np.zeros(3, dtype=np.float32), deterministic=True)
+        GAC.load(tmp_path / "model").predict(np.zeros(3, dtype=np.float32), deterministic=True)
+    unknown, known, loaded = [call.args[3] for call in exploit.call_args_list]
+    assert unknown is None
+    assert known.shape == (3, model.actor.plan_dim)
+    assert th.equal(known, loaded)
+
+
+def losses(model: GAC, learn: Callable[[], Any]) -> list[float]:
+    with mock.patch.object(model, "_check_finite", wraps=model._check_finite) as check:
+        learn()
+    return [call.args[1].item() for call in check.call_args_list]
+
+
+class TestReturns:
+    """What is known of them, and when."""
+
+    def test_nothing_counts_as_one_before_an_episode_ends(self, small_gac, diary_env):
+        model = small_gac(diary_env(length=60))
+        predictor = model.actor.model.return_predictor
+        before = parameters_to_vector(predictor.parameters()).detach().clone()
+        model.learn(59)
+        assert model.target_return.value is None and not predictor.has_statistics
+        assert th.equal(parameters_to_vector(predictor.parameters()), before)
+        model.learn(2, reset_num_timesteps=False)
+        assert model.target_return.value == model.actor.target_return == predictor.return_mean == 60 * 61 / 2
+        assert not th.equal(parameters_to_vector(predictor.parameters()), before)
+
+    def test_while_they_do_not_vary_nothing_blows_up(self, small_gac, diary_env):
+        model = small_gac(diary_env(length=60))
+        assert max(losses(model, lambda: model.learn(200))) < 100
+
+    def test_that_vary_no_more(self, small_gac, make_dataset):
+        model = small_gac().learn_offline(make_dataset(n=8, length=20), 20)
+        alike = [replace(part, rewards=np.full(20, 25.0)) for part in make_dataset(n=8, length=20).trajectories]
+        assert max(losses(model, lambda: model.learn_offline(alike, 50))) < 300
+
+
+def test_the_rate_of_a_phase_begins_where_its_schedule_does(small_gac, make_dataset):
+    model = small_gac(learning_rate=lambda progress: progress)
+    rates = []
+    with mock.patch.object(gac, "update_learning_rate", side_effect=lambda _, rate: rates.append(rate)):
+        for _ in range(2):
+            model.learn_offline(make_dataset(), 4)
+    assert rates == [1.0, 0.75, 0.5, 0.25] * 2
+
+
+def test_a_fixed_weight_of_the_kl_may_be_changed(small_gac, diary_env):
+    model = small_gac(diary_env(), kl_coef=2.0, kl_warmup=0).learn(10)
+    assert model._current_kl_coef() == 2.0
+    model.kl_coef = 0.5
+    assert model._current_kl_coef() == 0.5
+
+
+def test_no_gradient_steps_change_nothing(small_gac, diary_env):
+    model = small_gac(diary_env())
+    model.train(gradient_steps=0)
+    assert model._n_updates == 0

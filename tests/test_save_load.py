@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.save_util import load_from_pkl, load_from_zip_file, save_to_pkl
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_gac import GAC
 from sb3_gac.actor import PlanActor
@@ -99,6 +99,17 @@ def test_the_loaded_model_acts_the_same(model, saved):
     assert loaded.get_env() is None
 
 
+def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
+    model.actor.n_averaged, model.actor.explore_ratio = 3, 0.25
+    model.save(tmp_path / "model")
+    model.policy.save(tmp_path / "policy")
+    loaded = GAC.load(tmp_path / "model")
+    for policy in (loaded.policy, LatentPlanPolicy.load(tmp_path / "policy")):
+        assert (policy.actor.n_averaged, policy.actor.explore_ratio) == (3, 0.25)
+        np.testing.assert_array_equal(act(policy), act(model))
+    assert loaded.policy_kwargs == {"net_arch": [16], "n_candidates": 8, "n_averaged": 3, "explore_ratio": 0.25}
+
+
 def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):
     model = small_gac(policy_kwargs=dict(n_elites=2)).learn_offline(make_dataset(), 5)
     model.save(tmp_path / "model")
@@ -135,6 +146,17 @@ def test_statistics_of_a_data_set_stay_when_fine_tuning(small_gac, diary_env, ma
     # A data set brings its own
     model.learn_offline(make_dataset(length=10), 5)
     assert not th.equal(observation_mean(model), before)
+
+
+def test_a_normalization_is_fitted_to_data_before_anything_is_logged(small_gac, diary_env, make_dataset, tmp_path):
+    small_gac(diary_env()).learn_offline(make_dataset(), 5).save(tmp_path / "model")
+    first, second = VecNormalize(vec(diary_env, 1)), VecNormalize(vec(diary_env, 1))
+    GAC.load(tmp_path / "model", env=first).set_offline_data(make_dataset())
+    model = GAC.load(tmp_path / "model")
+    model.set_offline_data(make_dataset())
+    model.set_env(second)
+    n_steps = sum(map(len, make_dataset().trajectories))
+    assert first.obs_rms.count == second.obs_rms.count == n_steps
 
 
 def test_statistics_stay_when_fine_tuning_is_resumed(small_gac, diary_env, make_dataset, tmp_path):

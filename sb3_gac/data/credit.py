@@ -23,6 +23,7 @@ BATCH_SIZE = 512  # steps
 LEARNING_RATE = 1e-3
 NET_ARCH = [128, 128]
 MIN_STD = 1e-8
+MAX_LEFT = 0.1  # of the size of returns that rewards may leave unexplained
 MIN_WEIGHT = 1e-3  # of a step: a sample of bad ones has weights, too
 WEIGHT_DECAY = 0.1  # of what actions explain: most of an outcome is luck
 
@@ -53,12 +54,13 @@ def step_advantages(trajectories: Sequence[Trajectory], action_space: spaces.Spa
     How much better the action of each step is than those that the data takes on average from the same observation.
 
     The rewards of single steps are never looked at: :class:`~sb3_gac.data.decomposition.ReturnDecomposition` tells what they
-    must have been, and what it leaves unexplained of a return was paid at the end (as in arXiv 1806.07857), for what is paid
-    once, where a goal is reached, is not found by it. The outcome of a step is their generalised advantage (arXiv 1506.02438)
-    with a discount of 0.995 and a trace decay of 0.95, over values fitted to the discounted sums of what followed, which start
-    from what the mean reward is worth. Outcomes are mostly luck and what came later. Only what the action explains of them is
-    kept: a linear function of how it differs from the one to be expected (compatible function approximation, Sutton et al.,
-    "Policy gradient methods for reinforcement learning with function approximation", 1999).
+    must have been, and where that leaves more than a tenth of the returns unexplained, the rest was paid at the end (as in
+    arXiv 1806.07857): what is paid once, where a goal is reached, is not found by it. The outcome of a step is their
+    generalised advantage (arXiv 1506.02438) with a discount of 0.995 and a trace decay of 0.95, over values fitted to the
+    discounted sums of what followed, which start from what the mean reward is worth. Outcomes are mostly luck and what came
+    later. Only what the action explains of them is kept: a linear function of how it differs from the one to be expected
+    (compatible function approximation, Sutton et al., "Policy gradient methods for reinforcement learning with function
+    approximation", 1999).
 
     Advantages are shares of one number for the whole data set, the root mean square of values and outcomes together (of values
     alone it would vanish where returns lie around zero), and are not brought to a standard deviation of one. Where a single
@@ -82,7 +84,10 @@ def _outcomes(trajectories: Sequence[Trajectory], rows: th.Tensor) -> Array:
     rewards = ReturnDecomposition(trajectories, draws_steps=True).rewards
     ends = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
     starts = np.append(0, ends[:-1] + 1)
-    rewards[ends] += [trajectory.total_return for trajectory in trajectories] - np.add.reduceat(rewards, starts)
+    returns = np.array([trajectory.total_return for trajectory in trajectories])
+    left = returns - np.add.reduceat(rewards, starts)
+    if np.square(left).mean() > MAX_LEFT**2 * np.square(returns).mean():
+        rewards[ends] += left  # where it is little it is noise, on the steps that decide how long a good trajectory lasts
     is_terminal = np.array([trajectory.terminated for trajectory in trajectories])
     n_more = 1 / (1 - DISCOUNT * (1 - is_terminal.sum() / len(rows)))  # discounted steps to come, on average
     values = np.full(len(rows), rewards.mean() * n_more)  # zeros would make of every cut a loss

@@ -20,7 +20,7 @@ def load_d4rl(path: str | Path, return_only: bool = False) -> list[Trajectory]:
 
     The file holds ``observations``, ``actions`` (env units), ``rewards``, ``terminals`` and, as a rule, ``timeouts``.
     Without ``timeouts`` a trajectory ends at a terminal, and where ``next_observations`` (if there) does not
-    continue with the following row. The last trajectory counts as truncated when the recording stops within it.
+    continue with the following row.
 
     :param path: The ``.hdf5`` file.
     :param return_only: Keep nothing of the rewards but each trajectory's return, at its last step.

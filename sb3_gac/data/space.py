@@ -46,7 +46,7 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
     Spaces that fit arrays of which nothing else is known.
 
     Floats make unbounded boxes of observations and actions in [-1, 1]; uint8 observations are images;
-    integer actions are Discrete.
+    single integer actions are Discrete.
 
     :param observations: Observations of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
     :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
@@ -65,6 +65,11 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
         observation_space = box(observations)
     if actions.dtype.kind in "iu" and actions[0].size == 1:
         return observation_space, spaces.Discrete(int(actions.max()) + 1)
+    if actions.dtype.kind in "iub":
+        raise ValueError(
+            f"actions of type {actions.dtype} and shape {actions.shape[1:]} may be MultiDiscrete, MultiBinary or whole numbers of "
+            "a Box: give the spaces with OfflineDataset(...), or an env"
+        )
     return observation_space, spaces.Box(-1.0, 1.0, actions.shape[1:], np.float32)
 
 

@@ -96,6 +96,7 @@ def describe(model: GAC, env: GymEnv | None = None) -> dict[str, Any]:
     if model.observation_space is None:
         raise ValueError("the model has no networks yet: it needs an environment or a data set first")
     assert model.target_return is not None
+    model.keep_settings()
     arguments = {}
     for name in argument_names(type(model)):
         value = getattr(model, _ATTRIBUTES.get(name, name))

@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_gac.actor import PlanActor
+from sb3_gac.actor import ACTING_SETTINGS, PlanActor
 from sb3_gac.arguments import check_actor_arguments, check_arguments
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.gac import GAC
@@ -40,20 +40,6 @@ SETTINGS = (
     "best_by",
     "offline_ratio",
     "max_grad_norm",
-)
-# Those of the actor that are looked at whenever a plan is made or followed, as evaluations on the way do
-ACTOR_SETTINGS = (
-    "n_averaged",
-    "plan_temperature",
-    "exploit_steps",
-    "exploit_learning_rate",
-    "pessimism",
-    "prior_weight",
-    "explore_ratio",
-    "explore_steps",
-    "explore_step_size",
-    "use_action_noise",
-    "replan_freq",
 )
 
 
@@ -139,13 +125,13 @@ def change_settings(model: GAC, settings: Mapping[str, Any]) -> dict[str, Any]:
     Change settings of a model that has been made.
 
     :param model: The model.
-    :param settings: Arguments of GAC among ``SETTINGS``, and ``policy_kwargs`` among ``ACTOR_SETTINGS``.
+    :param settings: Arguments of GAC among ``SETTINGS``, and ``policy_kwargs`` among ``ACTING_SETTINGS``.
     :return: What the settings were before, to change them back.
     :raises ValueError: when there is no such setting, or a value makes no sense; nothing is changed then.
     """
     of_model = {name: value for name, value in settings.items() if name != "policy_kwargs"}
     of_actor = settings.get("policy_kwargs", {})
-    for owner, known, changes in (("GAC", SETTINGS, of_model), ("PlanActor", ACTOR_SETTINGS, of_actor)):
+    for owner, known, changes in (("GAC", SETTINGS, of_model), ("PlanActor", ACTING_SETTINGS, of_actor)):
         unknown = [name for name in changes if name not in known]
         if unknown:
             raise ValueError(

@@ -94,6 +94,19 @@ def test_what_no_step_explains_was_paid_at_the_end(monkeypatch, terminated):
     assert outcomes[Blind][0] > 0 > outcomes[Blind][2]
 
 
+def test_what_little_they_do_not_explain_is_no_reward(monkeypatch):
+    class Faint(PaidRewards):
+        def __init__(self, trajectories: list[Trajectory], draws_steps: bool = False) -> None:
+            super().__init__(trajectories)
+            self.rewards *= 0.95
+
+    data, outcomes = forks(20), []
+    for decomposition in (PaidRewards, Faint):
+        monkeypatch.setattr(credit, "ReturnDecomposition", decomposition)
+        outcomes.append(step_outcomes(data))
+    np.testing.assert_allclose(outcomes[0], outcomes[1], atol=1e-6)
+
+
 def test_a_goal_that_is_paid_for_once_is_worth_reaching():
     """Walks on a line that end at 1, which alone is paid for, or at -1."""
     rng = np.random.default_rng(0)

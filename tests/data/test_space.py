@@ -150,3 +150,11 @@ def test_images_get_their_channels_first(as_dict):
     np.testing.assert_array_equal(found[2, 1], images[2, :, :, 1])
     (again,) = transpose_images([transposed], observation_space)
     np.testing.assert_array_equal(again.observations["a"] if as_dict else again.observations, found)
+
+
+@pytest.mark.parametrize(
+    "actions", [np.ones((4, 3), int), np.ones((4, 3), bool), np.ones(4, bool)], ids=["ints", "bools", "flags"]
+)
+def test_whole_numbers_that_may_be_anything_are_refused(actions):
+    with pytest.raises(ValueError, match=r"may be MultiDiscrete, .* give the spaces"):
+        infer_spaces(vector(), actions)

@@ -56,6 +56,16 @@ def saved(model, tmp_path):
     return save_safe(model, tmp_path / "model")
 
 
+def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
+    model.actor.n_averaged = 3
+    loaded = load_safe(save_safe(model, tmp_path / "model"))
+    assert loaded.actor.n_averaged == 3
+    observations = np.zeros((2, 3), dtype=np.float32)
+    np.testing.assert_array_equal(
+        loaded.predict(observations, deterministic=True)[0], model.predict(observations, deterministic=True)[0]
+    )
+
+
 def change(saved, **changes) -> None:
     data = json.loads((saved / "gac.json").read_text())
     (saved / "gac.json").write_text(json.dumps(data | changes))

@@ -11,9 +11,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_gac import GAC
+from sb3_gac.actor import ACTING_SETTINGS
 from sb3_gac.data import OfflineDataset, Trajectory
 from sb3_gac.zoo import OfflinePhase
-from sb3_gac.zoo.offline_phase import ACTOR_SETTINGS, SETTINGS, change_settings
+from sb3_gac.zoo.offline_phase import SETTINGS, change_settings
 
 N_STEPS = 20
 ACTION = 1.2
@@ -176,7 +177,7 @@ def test_bad_input_is_refused(env: Any, data: OfflineDataset, small_gac: Callabl
 def test_every_setting_is_an_argument(env: Any, small_gac: Callable[..., GAC]) -> None:
     model = small_gac(env)
     before = {name: getattr(model, name) for name in SETTINGS}
-    actor = {name: getattr(model.actor, name) for name in ACTOR_SETTINGS}
+    actor = {name: getattr(model.actor, name) for name in ACTING_SETTINGS}
     assert set(before) <= inspect.signature(GAC).parameters.keys()
     assert set(actor) <= inspect.signature(type(model.actor)).parameters.keys()
     assert change_settings(model, {**before, "policy_kwargs": actor}) == {**before, "policy_kwargs": actor}
