@@ -64,8 +64,8 @@ class PlanActor(BasePolicy):
         :class:`~sb3_gac.networks.decoder.DecoderEnsemble`.
     :param use_isotropic_gaussian: Whether all entries of a Box action have the same standard deviation, so that their errors
         weigh alike, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
-    :param nll_beta: Power of the variance, from 0 to 1, that gradients of the likelihood of Box actions are weighted by, in
-        plans, too, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
+    :param nll_beta: Power of the variance, from 0 to 1, that gradients of the likelihood of Box actions are weighted by, also
+        those that reach plans, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
     :param n_waves: Random Fourier features of what a decoder sees, so that it tells apart what is near, see
         :class:`~sb3_gac.fourier.FourierFeatures`; 0 for none.
     :param wave_scale: Standard deviation of their wave numbers, in radians per unit of what is seen: the clock, and

@@ -97,14 +97,14 @@ class GAC(OffPolicyAlgorithm):
     :param best_ratio: Share of the draws from the replay buffer that are among its best trajectories.
     :param offline_best_ratio: The same for the data set. 0 where the best trajectories of the data are not what the best
         policy does, as in a maze where they are those that happen to start at the goal.
-    :param best_fraction: The best trajectories are those with the highest returns that hold this share of all transitions.
-    :param best_by: What makes a trajectory one of the best: its ``"return"``, or its ``"advantage"`` over what the model
-        expects from where it starts. With the return, the best are the luckiest where much depends on the start.
+    :param best_fraction: Share of the data that counts as the best.
+    :param best_by: What makes a trajectory one of the best: its ``"advantage"`` over what the model expects from where it
+        starts, of which the highest are taken, this fraction of those drawn; or its ``"return"``, where the best are those with
+        the highest that hold this share of all transitions, the luckiest where much depends on the start.
     :param step_weighting: How much more those steps of a data set count whose actions were better than those that it takes on
         average from where they were: how sharply they are told from worse ones, per share of what is to come that the action
         gains, see :func:`~sb3_gac.data.credit.step_weights`. 0 counts all steps alike. Rewards should change slowly,
-        or be paid at the end: what is paid once on the way of long trajectories is not found where it was. It is looked at
-        when a data set is attached, as ``completion_horizon`` is; that of one attached before stays.
+        or be paid at the end: what is paid once on the way of long trajectories is not found. It is looked at when a data set is attached, as ``completion_horizon`` is; that of one attached before stays.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param n_hold_steps: Simulated steps of staying that trajectories which were let go on end with, where the data knows how;

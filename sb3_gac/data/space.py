@@ -67,8 +67,8 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
         return observation_space, spaces.Discrete(int(actions.max()) + 1)
     if actions.dtype.kind in "iub":
         raise ValueError(
-            f"actions of type {actions.dtype} and shape {actions.shape[1:]} may be MultiDiscrete, MultiBinary or whole numbers of "
-            "a Box: give the spaces with OfflineDataset(...), or an env"
+            f"actions of type {actions.dtype} and shape {actions.shape[1:]} may be MultiDiscrete, MultiBinary or whole "
+            "numbers of a Box: give the spaces with OfflineDataset(...), or an env"
         )
     return observation_space, spaces.Box(-1.0, 1.0, actions.shape[1:], np.float32)
 
