@@ -66,8 +66,6 @@ def save_checkpoint(model: GAC, save_path: str | Path, keep: int = 2) -> Path:
     for leftover in folder.glob(f"*{PARTIAL}"):
         shutil.rmtree(leftover)
 
-    if model.replay_buffer is not None:
-        model.replay_buffer.drop_open_trajectories()
     model._forget_rollout()
     if model.action_noise is not None:
         model.action_noise.reset()  # as ``learn`` does when it resumes

@@ -99,12 +99,12 @@ class GAC(OffPolicyAlgorithm):
         policy does, as in a maze where they are those that happen to start at the goal.
     :param best_fraction: Share of the data that counts as the best.
     :param best_by: What makes a trajectory one of the best: its ``"advantage"`` over what the model expects from where it
-        starts, of which the highest are taken, this share of those drawn; or its ``"return"``: the best are then those with the
-        highest that hold this share of all transitions, and the luckiest where much depends on the start.
+        starts, of which the highest are taken, this share of those drawn; or its ``"return"``: the best are then those with
+        the highest that hold this share of all transitions, and the luckiest where much depends on the start.
     :param step_weighting: How much more those steps of a data set count whose actions were better than those that it takes on
         average from where they were: how sharply they are told from worse ones, per share of what is to come that the action
-        gains, see :func:`~sb3_gac.data.credit.step_weights`. 0 counts all steps alike. Rewards should change slowly, or be paid
-        at the end: what is paid once on the way of long trajectories is not found. It is looked at when a data set is
+        gains, see :func:`~sb3_gac.data.credit.step_weights`. 0 counts all steps alike. Rewards should change slowly, or be
+        paid at the end: what is paid once on the way of long trajectories is not found. It is looked at when a data set is
         attached, as ``completion_horizon`` is; that of one attached before stays.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.

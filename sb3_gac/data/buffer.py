@@ -260,8 +260,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         :param best_ratio: Share of the batch that is drawn uniformly from the best trajectories.
         :param best_fraction: The best trajectories are the fewest with the highest returns that together hold
             this fraction of all transitions.
-        :param by: How the rest is drawn: ``"uniform"`` over trajectories, by ``"length"`` (uniform over transitions)
-            or by ``"return"`` (in proportion to the rank of the return, 1 for the worst).
+        :param by: How the rest is drawn: ``"uniform"`` over trajectories, or by ``"length"``: uniform over transitions.
         :param baseline: Return to expect from first observations, of shape ``(batch_size,)``. The best are then those
             trajectories, this fraction of as many as it takes, that exceed it most.
         :raises RuntimeError: when the buffer is empty.

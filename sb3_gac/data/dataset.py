@@ -56,7 +56,7 @@ def load_dataset(
     :raises TypeError: when the data is none of these.
     :raises ValueError: naming the data set, the trajectory and the step that are bad or do not fit the spaces.
     """
-    trajectories, own_spaces, name = _load(data)
+    trajectories, own_spaces, name = _load(data, observation_space, action_space)
     observation_space = observation_space or own_spaces[0]
     action_space = action_space or own_spaces[1]
     trajectories = transpose_images(trajectories, observation_space)
@@ -65,8 +65,10 @@ def load_dataset(
     return OfflineDataset(trajectories, observation_space, action_space, name)
 
 
-def _load(data: DatasetSource) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]], str]:
-    """Trajectories, their own observation and action space, and the name of the source."""
+def _load(
+    data: DatasetSource, observation_space: spaces.Space[Any] | None, action_space: spaces.Space[Any] | None
+) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]], str]:
+    """Trajectories, their own observation and action space or those that are known, and the name of the source."""
     if isinstance(data, OfflineDataset):
         return data.trajectories, (data.observation_space, data.action_space), data.name
     if isinstance(data, ReplayBuffer):
@@ -81,6 +83,8 @@ def _load(data: DatasetSource) -> tuple[list[Trajectory], tuple[spaces.Space[Any
         trajectories = list(data)
         if not trajectories:
             raise ValueError("an empty list of trajectories")
+        if observation_space is not None and action_space is not None:
+            return trajectories, (observation_space, action_space), "list of trajectories"
         actions = trajectories[0].actions
         if actions.dtype.kind in "iu":  # how many there are, only all trajectories tell
             actions = max((trajectory.actions for trajectory in trajectories), key=lambda array: array.max(initial=0))

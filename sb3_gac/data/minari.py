@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 from sb3_gac.data.space import check_spaces, check_supported
 from sb3_gac.data.trajectory import Trajectory, error_context, map_observations
@@ -35,16 +34,6 @@ def load_minari(data: Any, return_only: bool = False) -> list[Trajectory]:
             raise ValueError(f"the data set cannot be read, it may be truncated: {error}") from error
     check_spaces(trajectories, dataset.observation_space, dataset.action_space, source=_name(dataset))
     return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
-
-
-def minari_spaces(data: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-    """
-    Observation and action space of a Minari data set.
-
-    :param data: As for :func:`load_minari`.
-    """
-    dataset = open_minari(data)
-    return dataset.observation_space, dataset.action_space
 
 
 def open_minari(data: Any) -> Any:

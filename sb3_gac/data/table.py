@@ -6,7 +6,7 @@ import numpy as np
 
 from sb3_gac.data.trajectory import Array
 
-SampleBy: TypeAlias = Literal["uniform", "length", "return"]
+SampleBy: TypeAlias = Literal["uniform", "length"]
 
 # ``start`` counts the rows written since the buffer was made: it never wraps around
 RECORD = np.dtype(
@@ -142,18 +142,16 @@ class TrajectoryTable:
         Draw selectable trajectories with replacement.
 
         :param n_trajectories: How many.
-        :param by: ``"uniform"``; ``"length"`` in proportion to their lengths, so that every transition counts the same;
-            ``"return"`` in proportion to the rank of their returns, from 1 for the worst to n for the best,
-            equal returns sharing their mean rank.
+        :param by: ``"uniform"``; ``"length"`` in proportion to their lengths, so that every transition counts the same.
         :return: Their records.
         """
         if by not in get_args(SampleBy):
             raise ValueError(f"by must be one of {get_args(SampleBy)}, not {by!r}")
         if by == "uniform":
             return self._take(np.random.randint(0, len(self.selectable), size=n_trajectories))
-        if by not in self._cache:
-            self._cache[by] = np.cumsum(self._ranks() if by == "return" else self.selectable["length"])
-        cumulative = self._cache[by]
+        if "n_steps" not in self._cache:
+            self._cache["n_steps"] = np.cumsum(self.selectable["length"])
+        cumulative = self._cache["n_steps"]
         return self._take(np.searchsorted(cumulative, np.random.rand(n_trajectories) * cumulative[-1], side="right"))
 
     def draw_best(self, n_trajectories: int, fraction: float) -> Array:
@@ -194,13 +192,6 @@ class TrajectoryTable:
             ranking["n_steps"] = np.cumsum(self.selectable["length"][order])
             self._cache["ranking"] = ranking
         return self._cache["ranking"]
-
-    def _ranks(self) -> Array:
-        returns = self.selectable["episode_return"]
-        ordered = np.sort(returns)
-        n_below, n_up_to = (np.searchsorted(ordered, returns, side=side) for side in ("left", "right"))
-        ranks: Array = 0.5 * (n_below + n_up_to + 1)
-        return ranks
 
 
 def pack(lengths: Array, n_columns: int, column_size: int) -> tuple[Array, Array]:

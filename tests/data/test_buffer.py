@@ -116,7 +116,7 @@ def test_same_as_slow_buffer(n_envs, buffer_size, data):
         assert buffer.size() == min(slow.n_rows, slow.buffer_size)
         # Closed ones, or else the prefixes of the open ones
         known = expected or {t["serial"]: t["steps"] for t in slow.trajectories}
-        batch = buffer.sample(8, 5, by=data.draw(st.sampled_from(["uniform", "length", "return"])), best_ratio=0.5)
+        batch = buffer.sample(8, 5, by=data.draw(st.sampled_from(["uniform", "length"])), best_ratio=0.5)
         for i, serial in enumerate(batch.first_observations[:, 0].int().tolist()):
             assert batch.first_observations[i, 1] == 0
             assert batch.lengths[i] == len(known[serial])
@@ -304,23 +304,15 @@ def test_reset_forgets():
     assert contents_serials(buffer) == [0]
 
 
-def test_draw_uniform_or_by_length_or_by_return():
+def test_draw_uniform_or_by_length():
     np.random.seed(0)
     buffer = make_buffer(100)
     fill(buffer, [10, 20, 70], returns=[5.0, -1.0, 2.0])
-    for by, expected in [("uniform", [1 / 3, 1 / 3, 1 / 3]), ("length", [0.1, 0.2, 0.7]), ("return", [3 / 6, 1 / 6, 2 / 6])]:
+    for by, expected in [("uniform", [1 / 3, 1 / 3, 1 / 3]), ("length", [0.1, 0.2, 0.7])]:
         serials = buffer.sample(20_000, 1, by=by).first_observations[:, 0].numpy().astype(int)
         np.testing.assert_allclose(np.bincount(serials, minlength=3) / 20_000, expected, atol=0.015)
     with pytest.raises(ValueError, match="by must be one of"):
         buffer.sample(1, by="luck")
-
-
-def test_equal_returns_are_drawn_alike():
-    np.random.seed(0)
-    buffer = make_buffer(100)
-    fill(buffer, [5] * 4, returns=[0.0, 1.0, 0.0, 0.0])
-    serials = buffer.sample(20_000, 1, by="return").first_observations[:, 0].numpy().astype(int)
-    np.testing.assert_allclose(np.bincount(serials) / 20_000, [0.2, 0.4, 0.2, 0.2], atol=0.015)
 
 
 def test_steps_are_uniform():

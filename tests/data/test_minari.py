@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from sb3_gac.data import load_minari
-from sb3_gac.data.minari import minari_spaces
+from sb3_gac.data import load_dataset, load_minari
 
 minari = pytest.importorskip("minari")
 h5py = pytest.importorskip("h5py")
@@ -58,7 +57,8 @@ def test_id_path_or_dataset(datasets_path):
         assert trajectories[1].total_return == pytest.approx(10 / 3, rel=1e-15)
         np.testing.assert_array_equal(trajectories[1].observations[:, 0], np.arange(5))
         np.testing.assert_array_equal(trajectories[1].actions[:, 0], np.linspace(-2, 2, 5, dtype=np.float32))
-        assert minari_spaces(source) == SPACES
+        dataset = load_dataset(source)
+        assert (dataset.observation_space, dataset.action_space) == SPACES
 
 
 def test_filtered_dataset():
@@ -85,7 +85,8 @@ def test_recorded_from_an_env():
     trajectories = load_minari("cartpole/made-v0")
     assert [trajectory.total_return for trajectory in trajectories] == returns
     assert {trajectory.truncated for trajectory in trajectories} == {True, False}
-    assert minari_spaces("cartpole/made-v0") == (env.observation_space, env.action_space)
+    dataset = load_dataset("cartpole/made-v0")
+    assert (dataset.observation_space, dataset.action_space) == (env.observation_space, env.action_space)
 
 
 def test_dict_observations():
