@@ -281,8 +281,6 @@ class GAC(OffPolicyAlgorithm):
                 f"not {self.replay_buffer_class.__name__}"
             )
         super()._setup_model()
-        if self.posterior_steps == 0 and not self.policy.use_encoder:
-            raise ValueError("posterior_steps must be at least 1 without an encoder, else no plan is inferred; got 0")
         self.actor = self.policy.actor
         n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps

@@ -69,12 +69,6 @@ def test_numbers_of_the_actor_out_of_range(small_gac, diary_env, name, value, ex
     assert str(error.value) == f"{name} must be {expected}, got {value!r}"
 
 
-def test_a_plan_is_inferred_from_something(small_gac, diary_env):
-    with pytest.raises(ValueError, match="posterior_steps must be at least 1 without an encoder"):
-        small_gac(diary_env(), policy_kwargs=dict(use_encoder=False))
-    small_gac(diary_env(), policy_kwargs=dict(use_encoder=False), posterior_steps=1)
-
-
 def test_bounds_are_allowed(small_gac, diary_env):
     numbers = dict(batch_size=1, gradient_steps=-1, best_ratio=0.0, best_fraction=1.0, offline_ratio=1.0, return_weight=0.0)
     small_gac(diary_env(), kl_coef=0.5, **numbers).learn(10)

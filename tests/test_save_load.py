@@ -156,7 +156,7 @@ def test_a_normalization_is_fitted_to_data_before_anything_is_logged(small_gac, 
     model.set_offline_data(make_dataset())
     model.set_env(second)
     n_steps = sum(map(len, make_dataset().trajectories))
-    assert first.obs_rms.count == second.obs_rms.count == n_steps
+    assert first.obs_rms.count == second.obs_rms.count == pytest.approx(n_steps, abs=0.01)
 
 
 def test_statistics_stay_when_fine_tuning_is_resumed(small_gac, diary_env, make_dataset, tmp_path):
