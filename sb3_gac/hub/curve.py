@@ -1,6 +1,7 @@
 """The learning curve that is shown with a model."""
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def _read_monitors(files: list[str]) -> LabelledCurve:
     rows: list[tuple[float, float, float]] = []
     for file in files:
         with open(file, encoding="utf-8", newline="") as stream:
-            stream.readline()  # a comment
             try:
-                rows.extend((float(row["t"]), float(row["l"]), float(row["r"])) for row in csv.DictReader(stream))
+                start = float(json.loads(stream.readline().removeprefix("#"))["t_start"])  # "t" are seconds since then
+                rows.extend((start + float(row["t"]), float(row["l"]), float(row["r"])) for row in csv.DictReader(stream))
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"learning_curve: {file} is not what a Monitor writes: {error!r}") from error
     if not rows:

@@ -192,10 +192,10 @@ def argument_names(algorithm: type[GAC]) -> list[str]:
 
 def find_normalizer(model: GAC, env: GymEnv | None) -> VecNormalize | None:
     """
-    The ``VecNormalize`` of the model's environment, or else of another one.
+    The ``VecNormalize`` of the model's environment, or of another one where it has none.
 
     :param model: The model.
     :param env: The other environment.
     """
-    normalizer = model.get_vec_normalize_env()
-    return unwrap_vec_normalize(env) if normalizer is None and isinstance(env, VecEnv) else normalizer
+    known = env if model.env is None else model.env
+    return unwrap_vec_normalize(known) if isinstance(known, VecEnv) else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import torch as th
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from sb3_gac.data.minari import open_minari
 from sb3_gac.extra import require
@@ -17,10 +17,10 @@ from sb3_gac.gac import GAC
 from sb3_gac.hub.card import CARD_FILE, CURVE_FILE, VIDEO_FILE, CardContent, dataset_name, make_card
 from sb3_gac.hub.curve import draw_curve, read_curve
 from sb3_gac.hub.description import MODEL_FILE, WEIGHTS_FILE, describe, find_normalizer, is_safe, keep_normalization
-from sb3_gac.hub.normalization import normalizer_to_plain, vectorize
+from sb3_gac.hub.normalization import normalize_env, normalizer_to_plain, vectorize
 from sb3_gac.hub.replay import check_references, evaluate, find_spec, record_replay
 from sb3_gac.hub.safe import load_safe, write_safe
-from sb3_gac.hub.transfer import HubError, explain, is_transient, with_retries
+from sb3_gac.hub.transfer import HubError, explain, is_offline, is_transient, with_retries
 from sb3_gac.offline_env import OfflineVecEnv
 
 if TYPE_CHECKING:
@@ -110,6 +110,9 @@ def push_to_hub(
         write_safe(model, description, folder)
         model.save(folder / zip_file, exclude=["tensorboard_log"])
         normalizer = find_normalizer(model, None if isinstance(env, str) else env)
+        if normalizer is None and normalization is not None:  # the model was loaded without an environment to have it
+            stand_in = normalize_env(OfflineVecEnv(model.observation_space, model.action_space), normalization)
+            normalizer = unwrap_vec_normalize(stand_in)
         if normalizer is not None:
             normalizer.save(str(folder / NORMALIZER_FILE))
         evaluation = evaluate(model, env, normalization, n_eval_episodes, seed, deterministic, reference_returns, progress_bar)
@@ -154,7 +157,7 @@ def load_from_hub(
     """
     Load a model from the Hugging Face Hub; no code of the repository runs, unless you trust its pickles.
 
-    Where the Hub cannot be reached, the version downloaded last is loaded, with a warning.
+    Where the Hub cannot be reached, or ``HF_HUB_OFFLINE`` says not to, the version downloaded last is loaded, with a warning.
 
     :param repo_id: The repository, ``"user/name"``.
     :param revision: Branch, tag or commit; ``None`` for the main branch.
@@ -176,7 +179,7 @@ def load_from_hub(
     patterns = [filename or "*.zip", NORMALIZER_FILE] if trust_pickle else [MODEL_FILE, WEIGHTS_FILE]
     folder, names = _download(repo_id, revision, patterns, token, endpoint, cache_dir)
     if trust_pickle:
-        return _load_zip(repo_id, folder, env, device, kwargs)
+        return _load_zip(repo_id, folder, filename, env, device, kwargs)
     if not is_safe(folder):
         archives = [name for name in names if name.endswith(".zip")]
         hint = (
@@ -230,7 +233,7 @@ def _download(
         try:
             info = with_retries(lambda: api.model_info(repo_id, revision=revision), "asking for the repository")
         except Exception as error:
-            if not is_transient(error):
+            if not (is_transient(error) or is_offline(error)):
                 raise
             try:
                 folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True, **options))
@@ -245,8 +248,15 @@ def _download(
     return folder, [sibling.rfilename for sibling in info.siblings or ()]
 
 
-def _load_zip(repo_id: str, folder: Path, env: GymEnv | None, device: th.device | str, kwargs: dict[str, Any]) -> GAC:
-    archives = [path for path in sorted(folder.glob("*.zip")) if path.name != "train_eval_metrics.zip"]  # the zoo's logs
+def _load_zip(
+    repo_id: str, folder: Path, filename: str | None, env: GymEnv | None, device: th.device | str, kwargs: dict[str, Any]
+) -> GAC:
+    if filename is not None:
+        archives = [folder / filename]
+        if not archives[0].is_file():
+            raise HubError(f"{repo_id} holds no archive {filename}")
+    else:
+        archives = [path for path in sorted(folder.glob("*.zip")) if path.name != "train_eval_metrics.zip"]  # the zoo's logs
     if len(archives) != 1:
         names = ", ".join(path.name for path in archives) or "none"
         raise HubError(f"{repo_id} should hold one archive of Stable-Baselines3 to load; give filename=... ({names} found)")
@@ -262,21 +272,24 @@ def load_archive(
 
     :param archive: The archive.
     :param normalizer: File of the statistics, if the model was trained with any.
-    :param env: Environment to act in, which these statistics normalise; ``None`` to keep them for later.
+    :param env: Environment to act in, see :func:`~sb3_gac.hub.safe.load_safe`; ``None`` to keep the statistics for later.
     :param device: PyTorch device.
     :param kwargs: Constructor arguments that replace those saved.
-    :raises ValueError: when the model does not fit the environment.
+    :raises ValueError: when the model or the statistics do not fit the environment.
     """
     if normalizer is None:
         return GAC.load(archive, env=env, device=device, **kwargs)
     if env is not None:
-        env = VecNormalize.load(str(normalizer), vectorize(env))
-        env.training = env.norm_reward = False
-        return GAC.load(archive, env=env, device=device, **kwargs)
+        env = vectorize(env)
+        return GAC.load(archive, env=normalize_env(env, _read_statistics(normalizer, env)), device=device, **kwargs)
     model = GAC.load(archive, device=device, **kwargs)
-    stand_in = OfflineVecEnv(model.observation_space, model.action_space)  # the statistics are loaded into some environment
-    keep_normalization(model, normalizer_to_plain(VecNormalize.load(str(normalizer), stand_in)))
+    keep_normalization(model, _read_statistics(normalizer, OfflineVecEnv(model.observation_space, model.action_space)))
     return model
+
+
+def _read_statistics(normalizer: Path, env: VecEnv) -> dict[str, Any]:
+    """They can only be loaded into some environment."""
+    return normalizer_to_plain(VecNormalize.load(str(normalizer), env))
 
 
 def _env_name(env: GymEnv | str) -> str:

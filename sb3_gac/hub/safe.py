@@ -38,7 +38,6 @@ from sb3_gac.policies import LatentPlanPolicy
 
 # State of Adafactor, which is not shaped as the parameters
 _FACTORED = ("row_var", "col_var")
-_OLD, _PARTIAL = ".old", ".partial"
 
 
 def save_safe(model: GAC, path: str | Path, env: GymEnv | None = None) -> Path:
@@ -49,14 +48,16 @@ def save_safe(model: GAC, path: str | Path, env: GymEnv | None = None) -> Path:
     ``stable_baselines3.common.utils``; classes of yours in ``policy_kwargs`` must be let in by :func:`allow_class`.
 
     :param model: The model.
-    :param path: The folder.
+    :param path: The folder, or a link to it.
     :param env: Where the statistics of a ``VecNormalize`` are taken from when the model has no environment of its own.
-    :raises ValueError: naming the argument that plain JSON cannot hold.
+    :raises ValueError: naming the argument that plain JSON cannot hold, or when the path is the working folder.
     :raises FileExistsError: when there is something else at the path.
     """
     require("hub", "safetensors")
-    folder = Path(path)
-    partial, old = (folder.with_name(folder.name + suffix) for suffix in (_PARTIAL, _OLD))
+    folder = Path(path).resolve()
+    if Path.cwd().is_relative_to(folder):
+        raise ValueError(f"path must be a folder that can be replaced, {folder} is the working folder or around it")
+    partial, old = folder.with_name(f".{folder.name}.partial"), _old(folder)
     if folder.exists() and not (folder.is_dir() and (is_safe(folder) or not any(folder.iterdir()))):
         raise FileExistsError(f"{folder} is there already and is no saved model: it is not overwritten")
     description = describe(model, env)
@@ -73,7 +74,7 @@ def save_safe(model: GAC, path: str | Path, env: GymEnv | None = None) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
-    return folder
+    return Path(path)
 
 
 def load_safe(
@@ -95,7 +96,7 @@ def load_safe(
     require("hub", "safetensors")
     folder = Path(path)
     if not folder.is_dir():
-        old = folder.with_name(folder.name + _OLD)
+        old = _old(folder.resolve())
         hint = f"; {old} is the one that was being replaced when a crash came" if old.exists() else ""
         raise FileNotFoundError(f"there is no folder {folder}{hint}")
     description = read_description(folder)
@@ -111,6 +112,11 @@ def load_safe(
     elif description["normalization"] is not None:
         keep_normalization(model, description["normalization"])
     return model
+
+
+def _old(folder: Path) -> Path:
+    """Where a folder is while another takes its place."""
+    return folder.with_name(f".{folder.name}.old")
 
 
 def write_safe(model: GAC, description: dict[str, Any], folder: Path) -> None:

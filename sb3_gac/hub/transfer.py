@@ -45,17 +45,28 @@ def is_transient(error: BaseException) -> bool:
     :param error: What it raised.
     """
     import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError
 
+    if is_offline(error):
+        return False
     for cause in _chain(error):
-        if isinstance(cause, OfflineModeIsEnabled):
-            return False
         if isinstance(cause, HfHubHTTPError):
             return cause.response.status_code in TRANSIENT
         # A server that fails answers with a page where JSON is expected
         if isinstance(cause, httpx2.TransportError | json.JSONDecodeError):
             return True
     return False
+
+
+def is_offline(error: BaseException) -> bool:
+    """
+    Whether the environment variable HF_HUB_OFFLINE forbade the request.
+
+    :param error: What it raised.
+    """
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return any(isinstance(cause, OfflineModeIsEnabled) for cause in _chain(error))
 
 
 def explain(error: BaseException, writes: bool) -> str:
@@ -65,10 +76,10 @@ def explain(error: BaseException, writes: bool) -> str:
     :param error: What a request raised.
     :param writes: Whether it was to change the repository.
     """
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError
 
     status = next((cause.response.status_code for cause in _chain(error) if isinstance(cause, HfHubHTTPError)), None)
-    if any(isinstance(cause, OfflineModeIsEnabled) for cause in _chain(error)):
+    if is_offline(error):
         advice = "The environment variable HF_HUB_OFFLINE is set: unset it"
     elif is_transient(error):
         advice = "The network or the Hub fails: try again later"

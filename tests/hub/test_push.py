@@ -256,6 +256,16 @@ def test_normalised_observations(hub, env, tmp_path):
         loaded = pull(hub, trust_pickle=True)
     frozen = load_safe(save_safe(loaded, tmp_path / "model"), env).get_vec_normalize_env()
     np.testing.assert_array_equal(frozen.normalize_obs(observations), normalized.normalize_obs(observations))
+    # Nor does a push of it
+    push(loaded, hub, env)
+    loaded = pull(hub, env=env, trust_pickle=True)
+    np.testing.assert_array_equal(loaded.get_vec_normalize_env().obs_rms.mean, normalized.obs_rms.mean)
+    # An environment that is normalised already takes them up and goes on
+    for trust in (False, True):
+        theirs = VecNormalize(make())
+        loaded = pull(hub, env=theirs, trust_pickle=trust)
+        assert loaded.get_env() is theirs and not isinstance(theirs.venv, VecNormalize) and theirs.training
+        np.testing.assert_array_equal(theirs.obs_rms.mean, normalized.obs_rms.mean)
     # The model goes on learning where it was
     assert model.learn(30, reset_num_timesteps=False).num_timesteps == 90
 
@@ -333,6 +343,10 @@ def test_the_archive_is_loaded_with_trust(hub, pendulum, env, tmp_path):
     files["other.zip"] = files["gac-Pendulum-v1.zip"]
     with pytest.raises(HubError, match=r"give filename=.*other\.zip"):
         pull(hub, trust_pickle=True, cache_dir=tmp_path)
+    for name in ("other.zip", "gac-Pendulum-v1.zip"):  # what the cache holds besides is of no interest
+        pull(hub, trust_pickle=True, filename=name, cache_dir=tmp_path)
+    with pytest.raises(HubError, match=r"no archive third\.zip"):
+        pull(hub, trust_pickle=True, filename="third.zip", cache_dir=tmp_path)
     with pytest.raises(ValueError, match="needs trust_pickle=True"):
         pull(hub, filename="other.zip")
 
@@ -399,6 +413,18 @@ class TestFailures:
         hub.fail("", 503)
         with pytest.warns(UserWarning, match="loaded as it was downloaded last"):
             np.testing.assert_array_equal(act(pull(hub)), act(pendulum))
+
+    def test_also_where_it_is_not_to_be_asked(self, hub, pendulum, env, monkeypatch):
+        push(pendulum, hub, env)
+        with monkeypatch.context() as patch, pytest.raises(HubError, match="HF_HUB_OFFLINE is set: unset it"):
+            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+            pull(hub)
+        pull(hub)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        n_requests = len(hub.requests)
+        with pytest.warns(UserWarning, match="loaded as it was downloaded last"):
+            np.testing.assert_array_equal(act(pull(hub)), act(pendulum))
+        assert len(hub.requests) == n_requests
 
     def test_a_wrong_token_is_said_before_the_evaluation(self, hub, pendulum, env):
         with pytest.raises(HubError, match="hf auth login"):

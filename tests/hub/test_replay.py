@@ -138,6 +138,13 @@ class TestCurve:
         assert curve.timesteps.tolist() == [10, 20, 30, 40]
         assert curve.returns.tolist() == [[55.0]] * 4
 
+    def test_of_monitors_that_started_one_after_the_other(self, model, tmp_path):
+        for name, start, returns in (("0", 1000.0, (1, 2)), ("1", 2000.0, (11, 12))):
+            rows = [f"{value},10,{i + 1}.5" for i, value in enumerate(returns)]
+            header = f'#{{"t_start": {start}, "env_id": "Clock-v0"}}'
+            (tmp_path / f"{name}.monitor.csv").write_text("\n".join([header, "r,l,t", *rows, ""]))
+        assert read_curve(tmp_path, model).returns.tolist() == [[1.0], [2.0], [11.0], [12.0]]
+
     def test_of_what_the_model_knows(self, model, small_gac):
         curve = read_curve(None, model)
         assert curve.timesteps.tolist() == [10, 20, 30]
@@ -156,7 +163,7 @@ class TestCurve:
         assert draw_curve(curve, "GAC", tmp_path / "curve.png") == 'matplotlib missing: pip install "sb3-gac[hub]"'
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("content", [b"", b"no archive", b"#{}\nr,l\n1,2\n", b"#{}\nr,l,t\n"])
+    @pytest.mark.parametrize("content", [b"", b"no archive", b'#{"t_start": 0}\nr,l\n1,2\n', b'#{"t_start": 0}\nr,l,t\n', b"#{}\nr,l,t\n1,2,3\n"])
     @pytest.mark.parametrize("name", ["evaluations.npz", "0.monitor.csv"])
     def test_other_files(self, model, tmp_path, name, content):
         (tmp_path / name).write_bytes(content)

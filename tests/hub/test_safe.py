@@ -1,6 +1,7 @@
 """A model without pickles: all of it comes back, and whatever is wrong with its files is said."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -222,6 +223,10 @@ class TestNormalization:
         save_safe(model, tmp_path / "model", env)
         assert json.loads((tmp_path / "model" / "gac.json").read_text())["normalization"]["settings"]["norm_obs"] is True
 
+    def test_an_environment_given_says_nothing_of_a_model_that_has_one(self, model, diary_env, tmp_path):
+        save_safe(model, tmp_path / "model", VecNormalize(vec(diary_env)))
+        assert json.loads((tmp_path / "model" / "gac.json").read_text())["normalization"] is None
+
     def test_what_does_not_fit(self, normalized, saved, diary_env, tmp_path):
         with pytest.raises(ValueError, match="saved without one"):
             load_safe(saved, VecNormalize(vec(diary_env)))
@@ -325,11 +330,35 @@ class TestAtomic:
         assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
     def test_a_crash_between_the_renamings(self, saved, model):
-        saved.rename(saved.with_name("model.old"))
-        with pytest.raises(FileNotFoundError, match=r"model\.old is the one that was being replaced"):
+        saved.rename(saved.with_name(".model.old"))
+        with pytest.raises(FileNotFoundError, match=r"\.model\.old is the one that was being replaced"):
             load_safe(saved)
         save_safe(model, saved)
         assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+    def test_a_copy_that_somebody_keeps_beside_it(self, saved, model):
+        names = {"model", "model.old", "model.partial"}
+        for name in names - {"model"}:
+            shutil.copytree(saved, saved.with_name(name))
+        save_safe(model, saved)
+        assert {path.name for path in saved.parent.iterdir()} == names
+        assert all(load_safe(saved.with_name(name)).num_timesteps == 23 for name in names)
+
+    def test_a_link_stays_one(self, saved, model):
+        link = saved.with_name("link")
+        link.symlink_to(saved, target_is_directory=True)
+        for n_more in (10, 20):
+            model.learn(10, reset_num_timesteps=False)
+            save_safe(model, link)
+            assert link.is_symlink()
+            assert load_safe(saved).num_timesteps == 23 + n_more
+
+    def test_the_working_folder(self, model, tmp_path, monkeypatch):
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(ValueError, match="working folder"):
+            save_safe(model, ".")
+        assert (tmp_path / "here").samefile(".")
 
 
 def test_the_extra_is_named(saved):
