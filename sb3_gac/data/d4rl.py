@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_gac.data.space import check_spaces, infer_spaces
-from sb3_gac.data.trajectory import Array, Trajectory, discontinuities, error_context, split_trajectories
+from sb3_gac.data.trajectory import Array, Trajectory, check_finite, discontinuities, error_context, split_trajectories
 
 
 def load_d4rl(path: str | Path, return_only: bool = False) -> list[Trajectory]:
@@ -30,15 +29,28 @@ def load_d4rl(path: str | Path, return_only: bool = False) -> list[Trajectory]:
     :raises ValueError: naming file, trajectory and step, when the file is corrupt or empty, a field is missing or
         of the wrong shape, no episode end can be told, a value is not finite or an action is out of bounds.
     """
+    trajectories, _ = read_d4rl(path)
+    return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
+
+
+def read_d4rl(path: str | Path) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]]]:
+    """
+    Trajectories of a D4RL file, and the observation and action space that they fit.
+
+    The spaces are those of the env named by the attribute ``env_id`` where it is registered and has the shapes of the file;
+    else an unbounded box for observations and [-1, 1] for actions.
+
+    :param path: See :func:`load_d4rl`, also for what is raised.
+    """
     with _open(path) as file:
         observations, actions = _read(file, "observations"), _read(file, "actions")
         rewards, terminals = (_flat(_read(file, name), name) for name in ("rewards", "terminals"))
         n_steps = len(rewards)
         if n_steps == 0:
             raise ValueError("the file holds no step")
-        terminated, truncated = terminals.astype(np.bool_), np.zeros(n_steps, dtype=np.bool_)
+        terminated, truncated = _as_flags(terminals, "terminals"), np.zeros(n_steps, dtype=np.bool_)
         if "timeouts" in file:
-            truncated = _flat(_read(file, "timeouts"), "timeouts").astype(np.bool_)
+            truncated = _as_flags(_flat(_read(file, "timeouts"), "timeouts"), "timeouts")
         next_observations = _read(file, "next_observations") if "next_observations" in file else None
         has_timeouts = "timeouts" in file
 
@@ -51,22 +63,14 @@ def load_d4rl(path: str | Path, return_only: bool = False) -> list[Trajectory]:
         if not (terminated | truncated).any():
             raise ValueError("no episode end anywhere: neither a terminal nor a timeout, nor a jump between observations")
         trajectories = split_trajectories(observations, actions, rewards, terminated, truncated)
-    check_spaces(trajectories, *d4rl_spaces(path), source=str(path))
-    return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
-
-
-def d4rl_spaces(path: str | Path) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-    """
-    Observation and action space of a D4RL file.
-
-    They are those of the env named by the attribute ``env_id`` where it can be made and has the shapes of the file;
-    else an unbounded box for observations and [-1, 1] for actions.
-
-    :param path: The ``.hdf5`` file.
-    """
-    with _open(path) as file:
-        inferred = infer_spaces(np.asarray(file["observations"][:1]), np.asarray(file["actions"][()]))
         env_id = file.attrs.get("env_id")
+    known_spaces = _spaces(observations, actions, env_id)
+    check_spaces(trajectories, *known_spaces, source=str(path))
+    return trajectories, known_spaces
+
+
+def _spaces(observations: Array, actions: Array, env_id: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    inferred = infer_spaces(observations, actions)
     registered = _env_spaces(env_id) if isinstance(env_id, str) else inferred
     observation_space, action_space = (
         env_space if env_space.shape == space.shape else space for env_space, space in zip(registered, inferred, strict=True)
@@ -74,13 +78,14 @@ def d4rl_spaces(path: str | Path) -> tuple[spaces.Space[Any], spaces.Space[Any]]
     return observation_space, action_space
 
 
-@lru_cache(maxsize=1)
 def _env_spaces(env_id: str) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    nothing = spaces.Dict(), spaces.Dict()  # no space has the shape None
+    if env_id not in gym.registry:  # gym.make would import what stands before a colon: whoever made the file would run code
+        return nothing
     try:
         env = gym.make(env_id)
-    except (gym.error.Error, ImportError):
-        # Not registered, or its simulator is not installed: no space has the shape None
-        return spaces.Dict(), spaces.Dict()
+    except (gym.error.Error, ImportError):  # its simulator is not installed
+        return nothing
     env.close()
     return env.observation_space, env.action_space
 
@@ -113,6 +118,11 @@ def _flat(array: Array, name: str) -> Array:
     if array.shape[1:] not in [(), (1,)] or array.ndim == 0:
         raise ValueError(f"{name} must have shape (n_steps,), not {array.shape}")
     return array.reshape(-1)
+
+
+def _as_flags(values: Array, name: str) -> Array:
+    check_finite(name, values)  # NaN would be an end of an episode
+    return values.astype(np.bool_)
 
 
 def _check_length(name: str, array: Array, n_steps: int) -> None:

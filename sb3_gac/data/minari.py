@@ -1,5 +1,8 @@
 """Minari data sets, by id or by path."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,9 @@ def load_minari(data: Any, return_only: bool = False) -> list[Trajectory]:
         not supported, a value is not finite, or shapes, dtypes or actions do not fit its spaces.
     """
     dataset = open_minari(data)
-    with error_context(_name(dataset)):
+    with _reading(_name(dataset)):
         check_supported(dataset.observation_space, dataset.action_space)
-        try:
-            trajectories = [_trajectory(index, episode) for index, episode in enumerate(dataset.iterate_episodes())]
-        except (OSError, KeyError) as error:
-            raise ValueError(f"the data set cannot be read, it may be truncated: {error}") from error
+        trajectories = [_trajectory(index, episode) for index, episode in enumerate(dataset.iterate_episodes())]
     check_spaces(trajectories, dataset.observation_space, dataset.action_space, source=_name(dataset))
     return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
 
@@ -51,12 +51,14 @@ def open_minari(data: Any) -> Any:
         path = Path(data)
         if path.is_dir():
             # An installed data set keeps its files in a sub-folder
-            with error_context(str(path)):
+            with _reading(str(path)):
                 return minari.MinariDataset(path / "data" if (path / "data").is_dir() else path)
-        try:
-            return minari.load_dataset(str(data))
-        except FileNotFoundError:
-            return _download(str(data))
+        with _reading(str(data)):
+            try:
+                return minari.load_dataset(str(data))
+            except FileNotFoundError:
+                pass
+        return _download(str(data))
     except ImportError as error:
         raise ImportError('Minari data sets need minari and h5py: pip install "sb3-gac[data]"') from error
 
@@ -68,6 +70,16 @@ def is_minari(data: Any) -> bool:
     :param data: Anything.
     """
     return hasattr(data, "iterate_episodes")
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Whatever goes wrong with a file is said with the name of the data set."""
+    with error_context(name):
+        try:
+            yield
+        except (OSError, KeyError, AssertionError, json.JSONDecodeError) as error:
+            raise ValueError(f"the data set cannot be read, it may be truncated: {error!r}") from error
 
 
 def _download(dataset_id: str) -> Any:

@@ -88,7 +88,7 @@ class Trajectory:
         for name, array in [*observation_items(self.observations), ("actions", self.actions), ("rewards", self.rewards)]:
             if array.shape[:1] != (len(self),):
                 raise ValueError(f"{name} of shape {array.shape} beside {len(self)} rewards: one row per step is needed")
-            _check_finite(name, array)
+            check_finite(name, array)
         if not (self.terminated or self.truncated):
             raise ValueError("neither terminated nor truncated: a trajectory that was cut counts as truncated")
 
@@ -157,20 +157,27 @@ def discontinuities(observations: Observations, next_observations: Observations)
     return np.append(np.any(jumps, axis=0), False)
 
 
-def _take(observations: Observations, steps: slice) -> Observations:
-    return map_observations(lambda array: array[steps], observations)
+def check_finite(name: str, array: Array) -> None:
+    """
+    Refuse what is no number.
 
-
-def _read_only(array: Array) -> Array:
-    """A view that cannot be written through: what was checked stays as it was."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-def _check_finite(name: str, array: Array) -> None:
+    :param name: Name of the field, for the message.
+    :param array: One row per step.
+    :raises ValueError: naming the field and the step.
+    """
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} have dtype {array.dtype}, numbers are needed")
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         step = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
         raise ValueError(f"{name} at step {step} are not finite: {array[step]}")
+
+
+def _take(observations: Observations, steps: slice) -> Observations:
+    return map_observations(lambda array: array[steps], observations)
+
+
+def _read_only(array: Array) -> Array:
+    """A view that cannot be written through."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from sb3_gac.data.trajectory import error_context
 from sb3_gac.plots.elbo import read_progress
 from sb3_gac.plots.figure import CYCLE, count_steps, draw_references, make_figure, tidy
 from sb3_gac.plots.interval import bootstrap_interval
@@ -38,7 +39,7 @@ class Curve:
         if self.returns.ndim != 2 or len(self.returns) != len(self.timesteps) or self.returns.shape[1] == 0:
             expected = f"({len(self.timesteps)}, n_episodes)"
             raise ValueError(f"returns must have shape {expected}, got {self.returns.shape}")
-        if (np.diff(self.timesteps) < 0).any():
+        if not (np.diff(self.timesteps) >= 0).all():
             raise ValueError("timesteps must not fall")
 
 
@@ -62,10 +63,13 @@ def read_curve(path: str | Path) -> Curve:
     if file.suffix == ".npz":
         return read_evaluations(file)
     progress = read_progress(file)
-    if TRAINING_RETURN not in progress or TIMESTEPS not in progress:
-        raise ValueError(f"{file} has no {TRAINING_RETURN}: no episode was logged, or no Monitor is around the env")
-    is_logged = np.isfinite(progress[TRAINING_RETURN])
-    return Curve(progress[TIMESTEPS][is_logged], progress[TRAINING_RETURN][is_logged, None])
+    nothing = np.full(1, np.nan)
+    timesteps, returns = (progress.get(name, nothing) for name in (TIMESTEPS, TRAINING_RETURN))
+    is_logged = np.isfinite(timesteps) & np.isfinite(returns)
+    if not is_logged.any():
+        raise ValueError(f"{file}: no episode was logged as {TRAINING_RETURN}, or no Monitor is around the env")
+    with error_context(str(file)):
+        return Curve(timesteps[is_logged], returns[is_logged, None])
 
 
 def read_evaluations(file: Path) -> Curve:
@@ -78,7 +82,7 @@ def read_evaluations(file: Path) -> Curve:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return Curve(arrays["timesteps"], arrays["results"])
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} is not what an EvalCallback writes: {error}") from error
 
 

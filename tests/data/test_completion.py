@@ -320,6 +320,11 @@ def test_that_a_data_set_is_being_completed_is_said(verbose, capsys):
     assert capsys.readouterr().out.endswith(f"Completing 2 trajectories to {HORIZON} steps\n") == bool(verbose)
 
 
+def test_no_trajectory_is_refused():
+    with pytest.raises(ValueError, match="no trajectory to complete"):
+        complete_trajectories([], 100)
+
+
 def test_a_horizon_without_steps_is_refused():
     with pytest.raises(ValueError, match="horizon must be a positive number of steps, got 0"):
         complete_trajectories([path(0, 1, 20)], 0)

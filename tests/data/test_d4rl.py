@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from sb3_gac.data import load_d4rl
-from sb3_gac.data.d4rl import d4rl_spaces
+from sb3_gac.data.d4rl import read_d4rl
 
 h5py = pytest.importorskip("h5py")
 
@@ -128,6 +128,9 @@ def changed(name, index, value):
         ({"rewards": None}, "the field 'rewards' is missing, there are"),
         ({"terminals": None}, "the field 'terminals' is missing"),
         ({"observations": np.array([b"a"] * 10)}, "observations have dtype"),
+        (changed("terminals", 4, np.nan), "terminals at step 4 are not finite"),
+        (changed("timeouts", 5, np.nan), "timeouts at step 5 are not finite"),
+        ({"terminals": np.array([b"a"] * 10)}, "terminals have dtype"),
         ({"timeouts": None, "terminals": ends(10)}, "no episode end anywhere"),
         ({"timeouts": ends(10), "terminals": ends(10)}, "no episode end anywhere"),
         ({name: array[:0] for name, array in fields().items()}, "holds no step"),
@@ -155,7 +158,7 @@ def test_no_file(tmp_path):
 
 
 def test_spaces_of_the_shapes(write):
-    observation_space, action_space = d4rl_spaces(write())
+    observation_space, action_space = read_d4rl(write())[1]
     assert observation_space == spaces.Box(-np.inf, np.inf, (2,))
     assert action_space == spaces.Box(-1, 1, (1,))
 
@@ -164,14 +167,20 @@ def test_spaces_of_the_env(write):
     observations = np.zeros((10, 3), np.float32)
     path = write(env_id="Pendulum-v1", observations=observations, actions=np.full((10, 1), 1.9, np.float32))
     env = gym.make("Pendulum-v1")
-    assert d4rl_spaces(path) == (env.observation_space, env.action_space)
+    assert read_d4rl(path)[1] == (env.observation_space, env.action_space)
     # Beyond [-1, 1], but not beyond Pendulum's bounds
     assert len(load_d4rl(path)) == 2
 
 
 def test_env_that_does_not_help(write):
-    for env_id in ("Unheard-of-v7", "missing_module:Env-v0", "CartPole-v1"):
-        assert d4rl_spaces(write(env_id=env_id)) == d4rl_spaces(write())
+    for env_id in ("Unheard-of-v7", "missing_module:Env-v0", ":Env-v0", "", "CartPole-v1"):
+        assert read_d4rl(write(env_id=env_id))[1] == read_d4rl(write())[1]
+
+
+def test_a_file_imports_nothing(write, tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text("raise SystemExit('code of the file was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert read_d4rl(write(env_id="theirs:Env-v0"))[1] == read_d4rl(write())[1]
 
 
 def test_h5py_is_missing(write, monkeypatch):

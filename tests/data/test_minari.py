@@ -183,6 +183,15 @@ def test_truncated_files(datasets_path):
         load_minari(datasets_path / "made/up-v0")
 
 
+@pytest.mark.parametrize("content", ["{}", '{"total_steps": 1}', "", "no JSON"])
+def test_a_damaged_description(datasets_path, content):
+    make_dataset([episode()])
+    next(datasets_path.rglob("metadata.json")).write_text(content)
+    for source in (datasets_path / "made/up-v0", "made/up-v0"):
+        with pytest.raises(ValueError, match=r"made/up-v0: the data set cannot be read, it may be truncated: \w+"):
+            load_minari(source)
+
+
 def test_a_folder_without_data(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path}: No data found"):
         load_minari(tmp_path)

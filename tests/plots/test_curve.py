@@ -63,18 +63,26 @@ def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "evaluations.npz", timesteps=np.arange(2))
     with pytest.raises(ValueError, match="not what an EvalCallback writes"):
         read_curve(tmp_path)
-    for content in (b"", b"PK\x03\x04 cut off"):
+    np.save(tmp_path / "array.npy", np.arange(2))
+    for content in (b"", b"PK\x03\x04 cut off", (tmp_path / "array.npy").read_bytes()):
         (tmp_path / "evaluations.npz").write_bytes(content)
         with pytest.raises(ValueError, match="not what an EvalCallback writes"):
             read_curve(tmp_path)
     (tmp_path / "progress.csv").write_text("train/kl\n1\n")
     with pytest.raises(ValueError, match="rollout/ep_rew_mean"):
         read_curve(tmp_path / "progress.csv")
+    for row in (",200", "nan,200", "5,"):
+        (tmp_path / "progress.csv").write_text(f"rollout/ep_rew_mean,time/total_timesteps\n{row}\n")
+        with pytest.raises(ValueError, match=r"progress\.csv: no episode was logged"):
+            read_curve(tmp_path / "progress.csv")
+    (tmp_path / "progress.csv").write_text("rollout/ep_rew_mean,time/total_timesteps\n5,200\n5,100\n")
+    with pytest.raises(ValueError, match=r"progress\.csv: timesteps must not fall"):
+        read_curve(tmp_path / "progress.csv")
 
 
 @pytest.mark.parametrize(
     ("timesteps", "returns", "message"),
-    [([], [], "at least one point"), ([1, 2], [[1.0]], "returns must have shape"), ([2, 1], [[1.0], [1.0]], "must not fall")],
+    [([], [], "at least one point"), ([1, 2], [[1.0]], "returns must have shape"), ([2, 1], [[1.0], [1.0]], "must not fall"), ([1, np.nan], [[1.0], [1.0]], "must not fall")],
 )
 def test_a_curve_refuses_nonsense(timesteps: list[int], returns: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
