@@ -38,7 +38,8 @@ def complete_trajectories(trajectories: Sequence[Trajectory], horizon: int, n_ho
         what it returns at rest all the same.
     :return: The completed trajectories in the order of the given ones, with their return at their last step; the same for
         the same data. Trajectories of less than twenty steps are not told from a later point on.
-    :raises ValueError: when there is no trajectory, the horizon is not positive, the number of steps is negative, or observations are images.
+    :raises ValueError: when there is no trajectory, the horizon is not positive, the number of steps is negative, or
+        observations are images.
     """
     if not trajectories:
         raise ValueError("there is no trajectory to complete")

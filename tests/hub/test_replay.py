@@ -163,7 +163,9 @@ class TestCurve:
         assert draw_curve(curve, "GAC", tmp_path / "curve.png") == 'matplotlib missing: pip install "sb3-gac[hub]"'
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("content", [b"", b"no archive", b'#{"t_start": 0}\nr,l\n1,2\n', b'#{"t_start": 0}\nr,l,t\n', b"#{}\nr,l,t\n1,2,3\n"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"no archive", b'#{"t_start": 0}\nr,l\n1,2\n', b'#{"t_start": 0}\nr,l,t\n', b"#{}\nr,l,t\n1,2,3\n"]
+    )
     @pytest.mark.parametrize("name", ["evaluations.npz", "0.monitor.csv"])
     def test_other_files(self, model, tmp_path, name, content):
         (tmp_path / name).write_bytes(content)

@@ -82,7 +82,12 @@ def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("timesteps", "returns", "message"),
-    [([], [], "at least one point"), ([1, 2], [[1.0]], "returns must have shape"), ([2, 1], [[1.0], [1.0]], "must not fall"), ([1, np.nan], [[1.0], [1.0]], "must not fall")],
+    [
+        ([], [], "at least one point"),
+        ([1, 2], [[1.0]], "returns must have shape"),
+        ([2, 1], [[1.0], [1.0]], "must not fall"),
+        ([1, np.nan], [[1.0], [1.0]], "must not fall"),
+    ],
 )
 def test_a_curve_refuses_nonsense(timesteps: list[int], returns: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
