@@ -52,7 +52,7 @@ class OfflinePhase(BaseCallback):
         callback:
           - sb3_gac.zoo.OfflinePhase:
               data: mujoco/hopper/medium-v0
-              gradient_steps: 3000
+              gradient_steps: 6000
 
     A model that has learnt offline for as many steps, such as one resumed with ``-i``, only gets its data set back.
 
