@@ -23,9 +23,9 @@ from sb3_gac.networks import (
     ReturnPredictor,
     TrajectoryModel,
 )
-from sb3_gac.type_aliases import NetArch, PlanState, TensorObs, TrajectoryBatch
+from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
 
-MIN_RETURN_SPREAD = 0.01  # as a share of their size
+MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
 REPLAN_MARGIN = 0.02  # standard deviations of returns; what promises less than that more is luck of the candidates
 # Arguments that are looked at whenever a plan is made or followed, as evaluations on the way do
 ACTING_SETTINGS = (
@@ -72,7 +72,6 @@ class PlanActor(BasePolicy):
         standardised observations or what the features extractor makes of them.
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
-    :param n_elites: Plans of the best known trajectories compared with them when exploiting.
     :param n_averaged: Best candidates averaged into the plan when exploiting; 1 follows the best one.
     :param plan_temperature: Standardised return that makes one of them weigh e times as much in the average; ``None``: they
         weigh alike.
@@ -90,8 +89,6 @@ class PlanActor(BasePolicy):
         plan.
     """
 
-    elite_plans: th.Tensor | None
-    has_elites: th.Tensor | None
     target_return: th.Tensor
     candidate_noise: th.Tensor
 
@@ -116,14 +113,13 @@ class PlanActor(BasePolicy):
         wave_scale: float = 0.5,
         n_critics: int = 5,
         n_candidates: int = 256,
-        n_elites: int = 0,
         n_averaged: int = 16,
         plan_temperature: float | None = None,
         exploit_steps: int = 0,
         exploit_learning_rate: float = 0.05,
         pessimism: float = 0.0,
         prior_weight: float = 0.0,
-        explore_ratio: float = 1.0,
+        explore_ratio: float = 0.7,
         explore_steps: int = 0,
         explore_step_size: float = 0.05,
         use_action_noise: bool = True,
@@ -151,7 +147,6 @@ class PlanActor(BasePolicy):
         self.wave_scale = wave_scale
         self.n_critics = n_critics
         self.n_candidates = n_candidates
-        self.n_elites = n_elites
         self.n_averaged = n_averaged
         self.plan_temperature = plan_temperature
         self.exploit_steps = exploit_steps
@@ -178,8 +173,6 @@ class PlanActor(BasePolicy):
             self._make_decoder(features_dim + (self.clock is not None), actor_arch),
             ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics, use_conditional_critic),
         )
-        self.register_buffer("elite_plans", th.zeros(n_elites, plan_dim) if n_elites > 0 else None)
-        self.register_buffer("has_elites", th.zeros(()) if n_elites > 0 else None)  # a float, as all that a policy saves
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
         uniform = th.quasirandom.SobolEngine(plan_dim, scramble=True, seed=0).draw(n_candidates)
@@ -204,7 +197,7 @@ class PlanActor(BasePolicy):
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
             "use_conditional_critic use_residual_prior clock_scale n_decoders use_isotropic_gaussian nll_beta n_waves "
-            "wave_scale n_critics n_candidates n_elites n_averaged plan_temperature exploit_steps exploit_learning_rate "
+            "wave_scale n_critics n_candidates n_averaged plan_temperature exploit_steps exploit_learning_rate "
             "pessimism prior_weight explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
@@ -233,19 +226,17 @@ class PlanActor(BasePolicy):
         preprocessed: TensorObs = preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
         return preprocessed
 
-    def set_statistics(self, batch: TrajectoryBatch) -> None:
+    def set_statistics(self, observations: TensorObs, first_observations: TensorObs, ages: th.Tensor) -> None:
         """
-        Standardise observations and the clock by those of a sample.
+        Standardise observations and the clock by those of the data.
 
-        :param batch: Sampled trajectories.
+        :param observations: Observations of shape ``(n_steps, *obs_shape)``, or a dict of such tensors.
+        :param first_observations: First observations of trajectories, of shape ``(n_trajectories, *obs_shape)``.
+        :param ages: Number of steps taken before each step, of shape ``(n_steps,)``.
         """
-        if isinstance(batch.observations, dict):
-            flat: TensorObs = {key: part.flatten(0, 1) for key, part in batch.observations.items()}
-        else:
-            flat = batch.observations.flatten(0, 1)
-        self.standardizer.set_statistics(flat, batch.first_observations)
+        self.standardizer.set_statistics(observations, first_observations)
         if self.clock is not None:
-            self.clock.set_statistics(batch.ages)
+            self.clock.set_statistics(ages)
 
     def set_return_statistics(self, returns: th.Tensor) -> None:
         """
@@ -256,14 +247,6 @@ class PlanActor(BasePolicy):
         predictor = self.model.return_predictor
         std, least = returns.std(correction=0).item(), MIN_RETURN_SPREAD * returns.square().mean().sqrt().item()
         predictor.set_statistics(returns.mean().item(), std if std > least else max(least, predictor.return_std.item()))
-
-    def set_elites(self, plans: th.Tensor) -> None:
-        """
-        Let the plans of the best known trajectories compete with those of the prior.
-
-        :param plans: Embedded plans, of shape ``(n_elites, plan_dim)``.
-        """
-        self.elite_plans, self.has_elites = plans, plans.new_ones(())
 
     def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | None = None) -> th.Tensor:
         """
@@ -295,7 +278,6 @@ class PlanActor(BasePolicy):
             self.model,
             features,
             self.candidate_noise,
-            self.elite_plans if self.has_elites else None,
             self.n_averaged,
             self.plan_temperature,
             self.exploit_steps,
@@ -311,17 +293,6 @@ class PlanActor(BasePolicy):
         prior = self.model.plan_prior(features)
         noise = (plans - prior.mean) * (-prior.log_std).exp()
         return plan_score(self.model, plans, noise, features, self.pessimism, self.prior_weight)
-
-    @th.no_grad()
-    def expected_return(self, first_observations: TensorObs) -> th.Tensor:
-        """
-        Return of the prior's mean plan in env units, of shape ``(batch_size,)``: what to expect from a start.
-
-        :param first_observations: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
-        """
-        features = self.extract_features(first_observations, at_start=True)
-        means, _ = self.model.predict_return(self.model.plan_prior(features).mean, features)
-        return self.model.return_predictor.unstandardise(means.mean(dim=0))
 
     def decoder_features(self, obs: TensorObs, ages: th.Tensor) -> th.Tensor:
         """

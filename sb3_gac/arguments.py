@@ -8,22 +8,19 @@ AT_LEAST = {
     "batch_size": 1,
     "buffer_size": 1,
     "completion_horizon": 1,
-    "gradient_steps": -1,
     "n_encode_steps": 1,
     "n_score_steps": 1,
     "posterior_steps": 0,
     "kl_warmup": 0,
     "return_weight": 0,
     "finetune_lr_factor": 0,
-    "step_weighting": 0,
-    "n_followed_plans": 0,
     "n_hold_steps": 0,
     "kl_learning_rate": 0,
     "posterior_learning_rate": 0,
 }
 DEFAULT_TO_NONE = ("completion_horizon", "n_encode_steps", "n_score_steps")
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
-SHARES = ("best_ratio", "offline_best_ratio", "offline_ratio")
+SHARES = ("gamma", "gae_lambda", "offline_ratio")
 ACTOR_AT_LEAST = {
     "plan_dim": 1,
     "n_decoders": 1,
@@ -31,7 +28,6 @@ ACTOR_AT_LEAST = {
     "n_candidates": 1,
     "n_averaged": 1,
     "n_waves": 0,
-    "n_elites": 0,
     "clock_scale": 0,
     "exploit_steps": 0,
     "exploit_learning_rate": 0,
@@ -58,12 +54,11 @@ def check_arguments(model: Any) -> None:
         check(name, getattr(model, name) > 0, "above 0")
     for name in SHARES:
         check(name, 0 <= getattr(model, name) <= 1, "in [0, 1]")
-    check("best_fraction", 0 < model.best_fraction <= 1, "in (0, 1]")
+    check("gradient_steps", model.gradient_steps == int(model.gradient_steps), "a whole number")
+    temperature = model.advantage_temperature
+    check("advantage_temperature", temperature is None or temperature > 0, "above 0 or None")
     is_learnt, is_number = model.kl_coef == "auto", not isinstance(model.kl_coef, str)
     check("kl_coef", is_learnt or (is_number and float(model.kl_coef) > 0), "'auto' or a number above 0")
-    check("best_by", model.best_by in ("return", "advantage"), "'return' or 'advantage'")
-    whole = model.step_weighting == 0 or model.completion_horizon is None
-    check("step_weighting", whole, "0 with a completion_horizon, whose returns are not those of the steps that are shown")
 
 
 def check_actor_arguments(actor: Any) -> None:

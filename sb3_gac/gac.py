@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
@@ -24,15 +24,16 @@ from stable_baselines3.common.utils import update_learning_rate
 from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
 from sb3_gac.atomic import file_to_save, replace_when_complete
+from sb3_gac.credit import advantage_weights, fit_rewards, fit_values, start_value
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
-from sb3_gac.data.credit import step_weights
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
 from sb3_gac.data.standardization import check_vectors
+from sb3_gac.exploration import RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
-from sb3_gac.type_aliases import ElboTerms, PlanGaussian, PlanState, TrajectoryBatch
+from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
@@ -41,10 +42,16 @@ MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 # Default steps of a trajectory to encode, and to score. With those for images, 64 trajectories send as many pictures
 # through the features extractor as a gradient step of SAC does with its 256 transitions.
 N_STEPS, N_IMAGE_STEPS = 32, 8
-# Trajectories that statistics are taken of; each stands for ten whose first picture is looked at, when the best are sought
-STATISTICS_SAMPLE, IMAGE_STATISTICS_SAMPLE = 2048, 256
+# Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
+ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
+N_SWEEPS, N_OFFLINE_SWEEPS = 3, 25
+# Gradient steps of the decomposed rewards each time
+N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000
+FEATURES_BATCH = 4096  # observations that go through the features extractor at once
+STATISTICS_SAMPLE = 10_000  # steps that the statistics of observations are taken of
 STATISTICS_GROWTH = 0.2
-ELITES_INTERVAL = 500
+# Episodes after which half of those that start still follow a random policy
+N_RANDOM_EPISODES = 10
 
 # Arguments of SAC and TQC that name nothing in GAC: target networks, an entropy bonus, bootstrapped returns, gSDE, quantiles
 WITHOUT_EFFECT = (
@@ -76,9 +83,13 @@ class GAC(OffPolicyAlgorithm):
     :param learning_starts: Environment steps before the first gradient step online; actions until then are random, unless
         the model has learnt offline.
     :param batch_size: Trajectories per gradient step.
-    :param gamma: Taken for the sake of scripts shared with SAC; it has no effect, returns are undiscounted.
+    :param gamma: Discount of the advantages that weigh steps; returns are undiscounted.
+    :param gae_lambda: Decay of the trace of these advantages, as PPO's.
+    :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
+        all count alike, the evidence of the paper.
+    :param return_only: Whether to learn from nothing but the return of each trajectory: rewards of steps are never looked at.
     :param train_freq: Environment steps, or ``(n, "episode")``, between two calls of ``train``.
-    :param gradient_steps: Gradient steps per call; -1 for as many as environment steps.
+    :param gradient_steps: Gradient steps per call; -1 for as many as environment steps, -10 for one per ten of them.
     :param action_noise: Noise added to the actions of rollouts.
     :param replay_buffer_class: A :class:`~sb3_gac.data.buffer.TrajectoryReplayBuffer`.
     :param replay_buffer_kwargs: Keyword arguments of the replay buffer.
@@ -94,18 +105,6 @@ class GAC(OffPolicyAlgorithm):
     :param kl_warmup: Gradient steps over which the coefficient grows from a twentieth of its value.
     :param posterior_steps: Gradient steps that improve each trajectory's posterior; 0 is a plain variational auto-encoder.
     :param posterior_learning_rate: Step size of these steps.
-    :param best_ratio: Share of the draws from the replay buffer that are among its best trajectories.
-    :param offline_best_ratio: The same for the data set. 0 where the best trajectories of the data are not what the best
-        policy does, as in a maze where they are those that happen to start at the goal.
-    :param best_fraction: Share of the data that counts as the best.
-    :param best_by: What makes a trajectory one of the best: its ``"advantage"`` over what the model expects from where it
-        starts, of which the highest are taken, this share of those drawn; or its ``"return"``: the best are then those with
-        the highest that hold this share of all transitions, and the luckiest where much depends on the start.
-    :param step_weighting: How much more those steps of a data set count whose actions were better than those that it takes on
-        average from where they were: how sharply they are told from worse ones, per share of what is to come that the action
-        gains, see :func:`~sb3_gac.data.credit.step_weights`. 0 counts all steps alike. Rewards should change slowly, or be
-        paid at the end: what is paid once on the way of long trajectories is not found. It is looked at when a data set is
-        attached, as ``completion_horizon`` is; that of one attached before stays.
     :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param n_hold_steps: Simulated steps of staying that trajectories which were let go on end with, where the data knows how;
@@ -114,8 +113,6 @@ class GAC(OffPolicyAlgorithm):
         holds fewer trajectories than a batch has places for.
     :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
         less forgets less of what the data taught.
-    :param n_followed_plans: Latest rollouts, at most 1024, whose returns are learnt as those of the plans they followed, too;
-        0 for none. The plan inferred from a rollout may be another: one that only promises much would not be found out.
     :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
     :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
     :param target_fall: Standard deviations that a rollout which misses it lowers it by.
@@ -152,36 +149,33 @@ class GAC(OffPolicyAlgorithm):
         policy: str | type[LatentPlanPolicy],
         env: GymEnv | str | None = None,
         learning_rate: float | Schedule = 1e-3,
-        buffer_size: int = 1_000_000,
-        learning_starts: int = 100,
+        buffer_size: int = 20_000,
+        learning_starts: int = 1000,
         batch_size: int = 64,
-        gamma: float = 1.0,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int = 1,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 50,
+        gradient_steps: int = -10,
         action_noise: ActionNoise | None = None,
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
+        gae_lambda: float = 0.95,
+        advantage_temperature: float | None = 0.5,
+        return_only: bool = False,
         n_encode_steps: int | None = None,
         n_score_steps: int | None = None,
         effective_horizon: float = 16.0,
         return_weight: float = 1.0,
         kl_coef: str | float = "auto",
-        target_kl: float = 4.0,
-        kl_learning_rate: float = 0.01,
+        target_kl: float = 3.0,
+        kl_learning_rate: float = 0.02,
         kl_warmup: int = 0,
         posterior_steps: int = 0,
         posterior_learning_rate: float = 0.3,
-        best_ratio: float = 0.5,
-        offline_best_ratio: float = 0.5,
-        best_fraction: float = 0.1,
-        best_by: Literal["return", "advantage"] = "advantage",
-        step_weighting: float = 0.0,
         completion_horizon: int | None = None,
         n_hold_steps: int = 20,
         offline_ratio: float = 0.5,
         finetune_lr_factor: float = 1.0,
-        n_followed_plans: int = 64,
         target_quantile: float = 0.9,
         target_rise: float = 0.1,
         target_fall: float = 0.02,
@@ -222,8 +216,9 @@ class GAC(OffPolicyAlgorithm):
             sde_support=False,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
-        if gamma != 1:  # taken because scripts give it to every algorithm
-            warnings.warn(f"gamma={gamma} has no effect: GAC models the undiscounted return of a trajectory", stacklevel=2)
+        self.gae_lambda = gae_lambda
+        self.advantage_temperature = advantage_temperature
+        self.return_only = return_only
         self.n_encode_steps = n_encode_steps  # type: ignore[assignment]  # until the spaces are known
         self.n_score_steps = n_score_steps  # type: ignore[assignment]
         self.effective_horizon = effective_horizon
@@ -234,16 +229,10 @@ class GAC(OffPolicyAlgorithm):
         self.kl_warmup = kl_warmup
         self.posterior_steps = posterior_steps
         self.posterior_learning_rate = posterior_learning_rate
-        self.best_ratio = best_ratio
-        self.offline_best_ratio = offline_best_ratio
-        self.best_fraction = best_fraction
-        self.best_by = best_by
-        self.step_weighting = step_weighting
         self.completion_horizon = completion_horizon
         self.n_hold_steps = n_hold_steps
         self.offline_ratio = offline_ratio
         self.finetune_lr_factor = finetune_lr_factor
-        self.n_followed_plans = n_followed_plans
         self.target_quantile = target_quantile
         self.target_rise = target_rise
         self.target_fall = target_fall
@@ -257,6 +246,9 @@ class GAC(OffPolicyAlgorithm):
         self._n_offline_updates = 0
         self._is_offline = False
         self._known_steps: list[int] = []  # ever written to the buffers, when the statistics were last taken
+        self._credited_steps: int | None = None  # ever written to the replay buffer, when advantages were last estimated
+        self._random_policies: RandomPolicies | None = None
+        self._is_random = np.zeros(0, dtype=bool)  # environments whose episode follows a random policy
         self._last_plans: PlanState | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
 
@@ -286,6 +278,8 @@ class GAC(OffPolicyAlgorithm):
         self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
         self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
         self._rollout_returns = np.zeros(self.n_envs)
+        self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
+        self._is_random = np.zeros(self.n_envs, dtype=bool)
         settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
         known = TargetReturn() if self.target_return is None else self.target_return
         self.target_return = replace(known, **settings)
@@ -311,10 +305,9 @@ class GAC(OffPolicyAlgorithm):
         """
         if gradient_steps == 0:
             return
-        self._take_statistics()
+        self._assign_credit()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        n_updates = self._n_updates
         # What episodes return is not known before one of them has ended
         return_weight = self.return_weight if self._knows_returns else 0.0
 
@@ -325,19 +318,16 @@ class GAC(OffPolicyAlgorithm):
             loss = -(
                 self.effective_horizon * terms.action_log_prob + return_weight * terms.return_log_prob - kl_coef * terms.kl
             ).mean()
-            loss = loss - return_weight * self._followed_log_prob()
 
             self.policy.optimizer.zero_grad()
             loss.backward()
-            grad_norm = th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            grad_norm = th.nn.utils.clip_grad_norm_(self.policy.optimizer.param_groups[0]["params"], self.max_grad_norm)
             self._check_finite(terms, loss, grad_norm)
             self.policy.optimizer.step()
             self._n_updates += 1
             if self.kl_coef == "auto":
                 self._adjust_kl_coef(terms.kl.mean().item())
 
-        if self._n_updates // ELITES_INTERVAL > n_updates // ELITES_INTERVAL:
-            self._take_elites()
         for name, term in terms._asdict().items():
             self.logger.record(f"train/{name}", term.mean().item())
         self.logger.record("train/loss", loss.item())
@@ -354,18 +344,6 @@ class GAC(OffPolicyAlgorithm):
         self.logger.record("train/learning_rate", rate)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             update_learning_rate(optimizer, rate)
-
-    def _followed_log_prob(self) -> th.Tensor | float:
-        """Log-likelihood of what the latest rollouts returned given the plans they followed, which need no inference."""
-        if self.replay_buffer is None or self.n_followed_plans == 0:
-            return 0.0
-        followed = self.replay_buffer.followed_plans(self.n_followed_plans, self._vec_normalize_env)
-        if followed is None:
-            return 0.0
-        with self._as_when_acting():
-            first_features = self.actor.extract_features(followed.first_observations, at_start=True)
-        log_probs = self.actor.model.return_log_prob(followed.returns, followed.plans, first_features)
-        return log_probs.sum() / self.n_followed_plans  # a few rollouts count little
 
     @contextmanager
     def _as_when_acting(self) -> Iterator[None]:
@@ -443,46 +421,132 @@ class GAC(OffPolicyAlgorithm):
         buffers = self._buffers()
         sizes = [batch_size]
         if len(buffers) == 2:
-            # The first few rollouts are not seen more than once per gradient step: they would be learnt by heart
+            # The first few rollouts are not seen more than once per gradient step: they would be overfitted
             online_ratio = min(1 - self.offline_ratio, buffers[1].n_trajectories / self.batch_size)
             n_online = round(online_ratio * batch_size)
             sizes = [batch_size - n_online, n_online]
-        baseline = self.actor.expected_return if self.best_by == "advantage" else None
-        batches = []
-        for buffer, size in zip(buffers, sizes, strict=True):
-            best_ratio = self.offline_best_ratio if buffer is self.offline_buffer else self.best_ratio
-            if size > 0:
-                env = self._vec_normalize_env
-                with self._as_when_acting():
-                    batches.append(buffer.sample(size, n_steps, env, best_ratio, self.best_fraction, baseline=baseline))
-        return TrajectoryBatch.concatenate(batches)
+        return TrajectoryBatch.concatenate(
+            [
+                buffer.sample(size, n_steps, self._vec_normalize_env)
+                for buffer, size in zip(buffers, sizes, strict=True)
+                if size > 0
+            ]
+        )
+
+    # ---------------------------------------------------------------- credit
+
+    def _assign_credit(self) -> None:
+        """Estimate the advantages of all steps anew, whenever much has come to the replay buffer, and weigh steps by them."""
+        n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
+        if self._credited_steps is not None:
+            freq = min(max(ADVANTAGE_GROWTH * self._credited_steps, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
+            if abs(n_steps - self._credited_steps) < freq:  # loading may bring a smaller buffer
+                return
+        buffers = self._buffers()
+        if not buffers:
+            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
+        is_first, self._credited_steps = self._credited_steps is None, n_steps
+        self._take_statistics()
+        if self.advantage_temperature is None:
+            return
+        self.policy.set_training_mode(False)
+        tables = [buffer.steps() for buffer in buffers]
+        features = th.cat([self._features_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
+        is_offline = is_first and self.offline_buffer is not None
+        lengths = np.concatenate([table.lengths for table in tables])
+        is_terminated = np.concatenate([table.is_terminated for table in tables])
+        if self.return_only:
+            rewards = self._decompose_returns(buffers, tables, features, lengths, is_offline)
+        else:
+            rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
+            rewards = rewards.astype(np.float64)
+        value_net = self.policy.value_net
+        if is_first and value_net.is_new:
+            value_net.set_statistics(start_value(rewards, lengths, is_terminated, self.gamma), 1.0)
+        advantages, loss = fit_values(
+            value_net,
+            self.policy.credit_optimizer,
+            features,
+            rewards,
+            lengths,
+            is_terminated,
+            self.gamma,
+            self.gae_lambda,
+            N_OFFLINE_SWEEPS if is_offline else N_SWEEPS,
+        )
+        weights = advantage_weights(advantages, self.advantage_temperature)
+        start = 0
+        for buffer, table in zip(buffers, tables, strict=True):
+            buffer.set_weights(table.indices, weights[start : start + len(table.indices)])
+            start += len(table.indices)
+        self.logger.record("train/value_loss", loss)
+        self.logger.record("train/advantage_ess", float(1 / np.square(weights).mean()))  # of weights whose mean is 1
+
+    def _decompose_returns(
+        self,
+        buffers: list[TrajectoryReplayBuffer],
+        tables: list[StepTable],
+        features: th.Tensor,
+        lengths: Array,
+        is_offline: bool,
+    ) -> Array:
+        """Rewards of all steps that explain the returns of their trajectories."""
+        actions = np.concatenate(
+            [b.actions.reshape(-1, b.actions.shape[-1])[t.indices] for b, t in zip(buffers, tables, strict=True)]
+        )
+        encoded = self.actor.model.decoder.head.encode(th.as_tensor(actions.astype(np.float32), device=self.device))
+        returns = np.concatenate([table.returns for table in tables])
+        n_updates = N_OFFLINE_REWARD_UPDATES if is_offline else N_REWARD_UPDATES
+        inputs = th.cat((features, encoded), dim=1)
+        rewards, loss = fit_rewards(self.policy.reward_net, self.policy.credit_optimizer, inputs, lengths, returns, n_updates)
+        self.logger.record("train/reward_model_loss", loss)
+        return rewards
+
+    @th.no_grad()
+    def _features_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
+        """Features of all observations of a buffer, of shape ``(n_steps, features_dim)``."""
+        n_parts = max(1, len(table.indices) // FEATURES_BATCH)
+        return th.cat(
+            [
+                self.actor.extract_features(buffer.observations_at(indices, self._vec_normalize_env))
+                for indices in np.array_split(table.indices, n_parts)
+            ]
+        )
 
     def _take_statistics(self) -> None:
         """
-        Standardise observations and returns by what the networks are shown, whenever much has come to a buffer.
+        Standardise observations and returns by the data, whenever much has come to a buffer.
 
         What was learnt offline keeps the statistics of its data set.
         """
         buffers = self._buffers()
-        if not buffers:
-            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
         has_grown = len(buffers) > len(self._known_steps) or any(map(self._has_grown, buffers, self._known_steps))
         if not (returns_are_new or has_grown):
             return
         has_statistics, self._known_steps = bool(self._known_steps), [buffer.n_rows * buffer.n_envs for buffer in buffers]
-        if self.actor.sees_images:
-            batch = self._sample_batch(IMAGE_STATISTICS_SAMPLE, 1)
-        else:
-            batch = self._sample_batch(STATISTICS_SAMPLE, self.n_score_steps)
+        returns = np.concatenate([buffer.steps().returns for buffer in buffers])
         if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
-            self.actor.set_statistics(batch)
+            # Of the data set alone, where there is one: it is what is learnt first
+            self._take_observation_statistics(buffers[0])
             if returns_are_new or self._knows_returns:
-                self.actor.set_return_statistics(batch.returns)
+                self.actor.set_return_statistics(th.as_tensor(returns))
         if returns_are_new or self._knows_returns:
             assert self.target_return is not None
-            self.target_return.fit(batch.returns.cpu().numpy())
+            self.target_return.fit(returns)
             self._tell_target()
+
+    def _take_observation_statistics(self, buffer: TrajectoryReplayBuffer) -> None:
+        """Standardise observations, and the ages of plans, by those of a buffer."""
+        table = buffer.steps()
+        starts = np.cumsum(table.lengths) - table.lengths
+        ages = np.arange(len(table.indices)) - np.repeat(starts, table.lengths)
+        sample = slice(None, None, math.ceil(len(table.indices) / STATISTICS_SAMPLE))
+        self.actor.set_statistics(
+            buffer.observations_at(table.indices[sample], self._vec_normalize_env),
+            buffer.observations_at(table.indices[starts[:STATISTICS_SAMPLE]], self._vec_normalize_env),
+            th.as_tensor(ages[sample], device=self.device),
+        )
 
     @property
     def _knows_returns(self) -> bool:
@@ -506,28 +570,17 @@ class GAC(OffPolicyAlgorithm):
             if hasattr(self, "_logger"):  # there is none before the first learning
                 self.logger.record("rollout/target_return", self.target_return.value)
 
-    def _take_elites(self) -> None:
-        """Infer the plans of the best known trajectories."""
-        n_elites = self.actor.n_elites
-        if n_elites == 0 or not self._buffers():
-            return
-        best = max(self._buffers(), key=lambda buffer: float(buffer.returns.max(initial=-np.inf)))
-        batch = best.best(n_elites, 4 * self.n_encode_steps, self._vec_normalize_env)
-        self.policy.set_training_mode(False)
-        self.actor.set_elites(self.infer_plans(batch))
-
     # ---------------------------------------------------------------- offline
 
     def learn_offline(
         self: SelfGAC,
         data: DatasetSource | None,
-        gradient_steps: int,
+        gradient_steps: int = 4000,
         callback: MaybeCallback = None,
         log_interval: int | None = 500,
         tb_log_name: str = "GAC_offline",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
-        return_only: bool = False,
     ) -> SelfGAC:
         """
         Learn from a data set, without environment steps; ``learn`` afterwards fine-tunes the same model.
@@ -542,11 +595,10 @@ class GAC(OffPolicyAlgorithm):
         :param tb_log_name: Name of the run in TensorBoard.
         :param reset_num_timesteps: Whether to count timesteps from zero.
         :param progress_bar: Whether to show a progress bar.
-        :param return_only: Whether to throw the step rewards of the data away and keep the total of each trajectory.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
         if data is not None:
-            self.set_offline_data(data, return_only)
+            self.set_offline_data(data)
             self._known_steps = []  # statistics are taken of what is learnt from
         elif self.offline_buffer is None:
             raise ValueError("this model has no data set to go on with: give it one")
@@ -567,11 +619,8 @@ class GAC(OffPolicyAlgorithm):
                 self._n_offline_updates += 1
                 self.num_timesteps += 1
                 self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-                if self.num_timesteps == total_timesteps:
-                    self._take_elites()
                 callback.update_locals(locals() | of_no_rollout)
                 if not callback.on_step():
-                    self._take_elites()
                     break
                 if log_interval is not None and (
                     self.num_timesteps % log_interval == 0 or self.num_timesteps == total_timesteps
@@ -585,16 +634,15 @@ class GAC(OffPolicyAlgorithm):
                 self._last_obs = None
         return self
 
-    def set_offline_data(self, data: DatasetSource, return_only: bool = False) -> None:
+    def set_offline_data(self, data: DatasetSource) -> None:
         """
         Attach a data set, that ``learn_offline`` and ``learn`` draw from; it is not saved with the model.
 
         :param data: See :meth:`learn_offline`.
-        :param return_only: See :meth:`learn_offline`.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
-        dataset = load_dataset(data, self.observation_space, self.action_space, return_only)
-        if self.completion_horizon is not None or self.step_weighting > 0:
+        dataset = load_dataset(data, self.observation_space, self.action_space)
+        if self.completion_horizon is not None:
             check_vectors(dataset.trajectories)
         if self.observation_space is None:
             env = self._wrap_env(OfflineVecEnv(dataset.observation_space, dataset.action_space))
@@ -611,12 +659,10 @@ class GAC(OffPolicyAlgorithm):
             self.action_space,
             device=self.device,
         )
-        if self.step_weighting > 0:
-            self._tell(f"Weighing the steps of {len(trajectories)} trajectories")
-        all_weights = step_weights(trajectories, self.action_space, self.step_weighting)
-        for trajectory, weights in zip(trajectories, all_weights, strict=True):
-            buffer.add_trajectory(trajectory, weights)
+        for trajectory in trajectories:
+            buffer.add_trajectory(trajectory)
         self.offline_buffer = buffer
+        self._credited_steps = None
         if self._n_offline_updates == 0:
             self._known_steps = []
         self._fit_normalization()
@@ -666,22 +712,62 @@ class GAC(OffPolicyAlgorithm):
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As SB3's, but plans are carried from step to step and a model that has learnt offline needs no warm-up."""
-        if self.num_timesteps < learning_starts and self._n_offline_updates == 0:
-            actions = np.array([self.action_space.sample() for _ in range(n_envs)])
+        """As SB3's, but plans are carried from step to step, and the first episodes follow random policies."""
+        assert self._last_obs is not None and self._last_episode_starts is not None
+        self._begin_episodes(np.asarray(self._last_episode_starts, dtype=bool), learning_starts)
+        is_random = self._is_random
+        if is_random.all():
+            buffer_actions = self._random_actions()
         else:
-            assert self._last_obs is not None
             actions, state = self.policy.predict(
                 self._last_obs, self._last_plans, self._last_episode_starts, deterministic=False
             )
             assert state is not None
             self._last_plans = PlanState(*state)
+            is_box = isinstance(self.action_space, spaces.Box)
+            buffer_actions = self.policy.scale_action(actions) if is_box else actions
+            if is_random.any():
+                buffer_actions = buffer_actions.copy()
+                buffer_actions[is_random] = self._random_actions()[is_random]
         if not isinstance(self.action_space, spaces.Box):
-            return actions, actions
-        buffer_actions = self.policy.scale_action(actions)
+            return buffer_actions, buffer_actions
         if action_noise is not None:
             buffer_actions = np.clip(buffer_actions + action_noise(), -1, 1)
         return self.policy.unscale_action(buffer_actions), buffer_actions
+
+    def _begin_episodes(self, is_start: Array, learning_starts: int) -> None:
+        """
+        Decide which episodes that start follow a random policy: all before learning starts, then fewer and fewer.
+
+        A model that has learnt offline knows where to go.
+        """
+        assert self._random_policies is not None
+        n_starts = int(is_start.sum())
+        if n_starts == 0 and not self._is_random.all():
+            return
+        if n_starts > 0:
+            if self._n_offline_updates > 0:
+                chance = 0.0
+            elif self.num_timesteps < learning_starts:
+                chance = 1.0
+            else:
+                chance = N_RANDOM_EPISODES / (N_RANDOM_EPISODES + self._episode_num)
+            self._is_random[is_start] = np.random.random_sample(n_starts) < chance
+            starting = np.flatnonzero(is_start & self._is_random)
+            self._random_policies.draw(starting)
+        assert self.replay_buffer is not None
+        n_rows = self.replay_buffer.n_rows
+        if n_rows > 1 and n_rows & (n_rows - 1) == 0 and self._credited_steps is None:  # 2, 4, 8, ...: nothing is learnt yet
+            self._take_observation_statistics(self.replay_buffer)
+
+    @th.no_grad()
+    def _random_actions(self) -> Array:
+        """Buffer actions of the random policies, of shape ``(n_envs, *action_shape)``."""
+        assert self._random_policies is not None and self._last_obs is not None
+        obs, _ = self.policy.obs_to_tensor(self._last_obs)
+        features = self.actor.extract_features(obs).cpu().numpy()
+        actions = self._random_policies.act(features).reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+        return actions if isinstance(self.action_space, spaces.Box) else actions.astype(self.action_space.dtype)
 
     def _store_transition(
         self,
@@ -693,7 +779,6 @@ class GAC(OffPolicyAlgorithm):
         infos: list[dict[str, Any]],
     ) -> None:
         assert isinstance(replay_buffer, TrajectoryReplayBuffer)
-        replay_buffer.plan_state = self._last_plans
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones
         rewards = reward if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
@@ -705,10 +790,16 @@ class GAC(OffPolicyAlgorithm):
             self._tell_target()
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """As SB3's, but a rollout that a callback stops, whose last step SB3 does not store, ends the episodes under way."""
+        """
+        As SB3's, but a rollout that a callback stops, whose last step SB3 does not store, ends the episodes under way.
+
+        The number of steps that it returns is that of the gradient steps where ``gradient_steps`` is negative.
+        """
         rollout = super().collect_rollouts(*args, **kwargs)
         if not rollout.continue_training:
             self._last_obs = None
+        if self.gradient_steps < -1:
+            rollout = rollout._replace(episode_timesteps=math.ceil(rollout.episode_timesteps / -self.gradient_steps))
         return rollout
 
     def learn(
@@ -720,7 +811,7 @@ class GAC(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfGAC:
-        super().learn(
+        return super().learn(
             total_timesteps,
             callback,
             log_interval,  # type: ignore[arg-type]  # None never logs, as in collect_rollouts
@@ -728,8 +819,6 @@ class GAC(OffPolicyAlgorithm):
             reset_num_timesteps,
             progress_bar,
         )
-        self._take_elites()
-        return self
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """
@@ -838,8 +927,8 @@ class GAC(OffPolicyAlgorithm):
         self.replay_buffer = replay_buffer
 
     def _excluded_save_params(self) -> list[str]:
-        passing = ["_is_offline", "_last_plans", "_rollout_returns"]
+        passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_is_random"]
         return [*super()._excluded_save_params(), "actor", "offline_buffer", *passing]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer"], []
+        return ["policy", "policy.optimizer", "policy.credit_optimizer"], []

@@ -18,8 +18,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_gac.actor import ACTING_SETTINGS, PlanActor
-from sb3_gac.networks import PlanEncoder
+from sb3_gac.networks import PlanEncoder, ScalarPredictor
 from sb3_gac.type_aliases import NetArch, TensorObs
+
+CREDIT_LEARNING_RATE = 2e-3
 
 # Policy arguments of SAC and TQC that name nothing in GAC, whose networks always share their features extractor
 _WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
@@ -41,12 +43,12 @@ def drop_without_effect(kwargs: dict[str, Any], names: tuple[str, ...], owner: s
 
 class LatentPlanPolicy(BasePolicy):
     """
-    Policy of GAC: the actor, which is the whole generative model, and the encoder that helps it learn.
+    Policy of GAC: the actor, which is the whole generative model, and what helps it learn: the encoder, values and rewards.
 
     :param observation_space: Observation space.
     :param action_space: Action space.
     :param lr_schedule: Learning rate schedule.
-    :param net_arch: Hidden layers of all networks (default ``[256, 256]``); ``dict(pi=..., qf=...)`` gives the return
+    :param net_arch: Hidden layers of all networks (default ``[64, 64]``); ``dict(pi=..., qf=...)`` gives the return
         predictor others.
     :param activation_fn: Activation of all networks.
     :param features_extractor_class: Features extractor, shared by all networks.
@@ -89,7 +91,7 @@ class LatentPlanPolicy(BasePolicy):
             squash_output=isinstance(action_space, spaces.Box),
             normalize_images=normalize_images,
         )
-        self.net_arch: NetArch = [256, 256] if net_arch is None else net_arch
+        self.net_arch: NetArch = [64, 64] if net_arch is None else net_arch
         self.activation_fn = activation_fn
         self.use_encoder = use_encoder
         self.actor_kwargs = drop_without_effect(actor_kwargs, _WITHOUT_EFFECT, "GAC's policies")
@@ -122,6 +124,13 @@ class LatentPlanPolicy(BasePolicy):
             self.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]
             **self.optimizer_kwargs,
+        )
+        _, value_arch = get_actor_critic_arch(self.net_arch)
+        features_dim, action_dim = self.actor.features_extractor.features_dim, self.actor.model.decoder.head.encoded_dim
+        self.value_net = ScalarPredictor(features_dim, value_arch, activation_fn)
+        self.reward_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
+        self.credit_optimizer = th.optim.Adam(
+            [*self.value_net.parameters(), *self.reward_net.parameters()], lr=CREDIT_LEARNING_RATE, fused=True
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

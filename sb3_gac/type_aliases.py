@@ -1,11 +1,12 @@
 """Types, and tuples that travel between the layers of the package."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch as th
 
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 TensorObs = th.Tensor | dict[str, th.Tensor]
 NetArch = list[int] | dict[str, list[int]]
 
@@ -121,15 +122,17 @@ class PlanState(NamedTuple):
     ages: np.ndarray
 
 
-class FollowedPlans(NamedTuple):
+class StepTable(NamedTuple):
     """
-    Rollouts whose plans are known.
+    Steps of a buffer, one trajectory after the other.
 
-    :param plans: The plan that each followed from its first step to its last, of shape ``(n_rollouts, plan_dim)``.
-    :param first_observations: First observations, of shape ``(n_rollouts, *obs_shape)``, or a dict of such tensors.
-    :param returns: Undiscounted returns in env units, of shape ``(n_rollouts,)``.
+    :param indices: Where the buffer keeps each step, in its arrays laid end to end, of shape ``(n_steps,)``.
+    :param lengths: Numbers of steps, of shape ``(n_trajectories,)``.
+    :param returns: Undiscounted returns in env units, of shape ``(n_trajectories,)``.
+    :param is_terminated: Whether nothing follows the last step, of shape ``(n_trajectories,)``.
     """
 
-    plans: th.Tensor
-    first_observations: TensorObs
-    returns: th.Tensor
+    indices: Array
+    lengths: Array
+    returns: Array
+    is_terminated: Array

@@ -1,8 +1,6 @@
 """Replay buffer that keeps whole trajectories."""
 
 import warnings
-from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,16 +10,15 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac.data.space import scale_actions, unscale_actions
-from sb3_gac.data.table import RECORD, SampleBy, TrajectoryTable, pack
+from sb3_gac.data.table import RECORD, TrajectoryTable, pack
 from sb3_gac.data.trajectory import Array, Observations, Trajectory, map_observations, observation_items
-from sb3_gac.type_aliases import FollowedPlans, PlanState, TensorObs, TrajectoryBatch
+from sb3_gac.type_aliases import StepTable, TensorObs, TrajectoryBatch
 
 try:
     import psutil  # type: ignore[import-untyped]
 except ImportError:
     psutil = None
 
-MAX_FOLLOWED_PLANS = 1024
 ARRAYS = ("actions", "rewards", "weights", "dones", "timeouts")  # beside the observations
 
 
@@ -48,7 +45,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     """
 
     observations: Observations  # type: ignore[assignment]
-    plan_state: PlanState | None  # that the next transitions follow, and their ages after it; set before ``add``
 
     def __init__(
         self,
@@ -75,9 +71,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self._table = TrajectoryTable()
         # Id of the open trajectory of each env, -1 where the next transition starts one
         self._open = np.full(self.n_envs, -1, dtype=np.int64)
-        self.plan_state = None
-        # Trajectories that followed one plan from their first step to their last: their ids, and the plans
-        self._followed: deque[tuple[int, Array]] = deque(maxlen=MAX_FOLLOWED_PLANS)
         self._set_arrays(allocate=False)
 
     @property
@@ -134,27 +127,17 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self._open[starting] = self._table.append(records)
         lengths = self._table.step(self._open, reward)
         self._advance(1)
-        if self.plan_state is not None:
-            for column in np.flatnonzero(done & (self.plan_state.ages == lengths)):
-                self._followed.append((int(self._open[column]), self.plan_state.plans[column].copy()))
         self._cut(~done & (lengths == self.buffer_size))
         self._close(done)
 
-    def add_trajectory(self, trajectory: Trajectory, weights: Array | float = 1.0) -> None:
+    def add_trajectory(self, trajectory: Trajectory) -> None:
         """
         Store a whole trajectory; an open one before it is closed as truncated.
 
         :param trajectory: In env units; its actions are scaled.
-        :param weights: What its steps count beside others, of shape ``(n_steps,)`` or one for all, as those of rollouts do.
-        :raises ValueError: when the buffer has several envs or is too small for it, or weights are not positive or
-            of another shape.
+        :raises ValueError: when the buffer has several envs or is too small for it.
         """
         n_steps = len(trajectory)
-        weights = np.asarray(weights)
-        if weights.shape not in ((), (n_steps,)):
-            raise ValueError(f"weights must have the shape {(n_steps,)}, one for each step, got {weights.shape}")
-        if not (np.isfinite(weights) & (weights > 0)).all():
-            raise ValueError(f"weights must be positive and finite, got {weights}")
         if self.n_envs != 1:
             raise ValueError(f"whole trajectories need a buffer of one env, not {self.n_envs}: call set_n_envs(1) before")
         if n_steps > self.buffer_size:
@@ -164,7 +147,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         rows = (self.n_rows + np.arange(n_steps)) % self.buffer_size
         actions = scale_actions(self.action_space, trajectory.actions)
         self._write(rows, 0, trajectory.observations, actions, trajectory.rewards)
-        self.weights[rows, 0] = weights
+        self.weights[rows, 0] = 1.0
         self.dones[rows] = self.timeouts[rows] = 0.0
         self.dones[rows[-1]] = 1.0
         self.timeouts[rows[-1]] = self.handle_timeout_termination and not trajectory.terminated
@@ -242,74 +225,50 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return trajectories
 
     def sample(  # type: ignore[override]
-        self,
-        batch_size: int,
-        n_steps: int = 64,
-        env: VecNormalize | None = None,
-        best_ratio: float = 0.0,
-        best_fraction: float = 0.1,
-        by: SampleBy = "uniform",
-        baseline: Callable[[TensorObs], th.Tensor] | None = None,
+        self, batch_size: int, n_steps: int = 64, env: VecNormalize | None = None
     ) -> TrajectoryBatch:
         """
-        Draw trajectories with replacement, and steps of each with replacement.
+        Draw trajectories by their lengths, with replacement, and steps of each: every step is as likely as any other.
 
         :param batch_size: Number of trajectories.
         :param n_steps: Number of steps drawn uniformly from each of them.
         :param env: Normalises the observations; returns stay in env units.
-        :param best_ratio: Share of the batch that is drawn uniformly from the best trajectories.
-        :param best_fraction: The best trajectories are the fewest with the highest returns that together hold
-            this fraction of all transitions.
-        :param by: How the rest is drawn: ``"uniform"`` over trajectories, or by ``"length"``: uniform over transitions.
-        :param baseline: Return to expect from first observations, of shape ``(batch_size,)``. The best are then those
-            trajectories, this fraction of as many as it takes, that exceed it most.
         :raises RuntimeError: when the buffer is empty.
         """
-        if not 0.0 <= best_ratio <= 1.0:
-            raise ValueError(f"best_ratio must be in [0, 1], not {best_ratio}")
-        n_best = round(best_ratio * batch_size)
-        records = self._table.draw(batch_size - n_best, by)
-        if n_best > 0:
-            records = np.concatenate([self._draw_best(n_best, best_fraction, baseline, env), records])
-        return self._batch(records, n_steps, env)
+        return self._batch(self._table.draw(batch_size), n_steps, env)
 
-    def _draw_best(
-        self, n_best: int, fraction: float, baseline: Callable[[TensorObs], th.Tensor] | None, env: VecNormalize | None
-    ) -> Array:
-        if baseline is None:
-            return self._table.draw_best(n_best, fraction)
-        rivals = self._table.draw(round(n_best / fraction), "uniform")
-        expected = baseline(self._first_observations(rivals, env)).cpu().numpy()
-        return rivals[np.argsort(expected - rivals["episode_return"])[:n_best]]
-
-    def best(self, n_trajectories: int, n_steps: int = 64, env: VecNormalize | None = None) -> TrajectoryBatch:
+    def steps(self) -> StepTable:
         """
-        The trajectories with the highest returns, best first, and steps drawn from each with replacement.
+        All steps that ``sample`` draws from.
 
-        :param n_trajectories: Number of trajectories; they are repeated when the buffer holds fewer.
-        :param n_steps: Number of steps drawn uniformly from each of them.
-        :param env: Normalises the observations; returns stay in env units.
         :raises RuntimeError: when the buffer is empty.
         """
-        return self._batch(self._table.best(n_trajectories), n_steps, env)
+        records = self._table.selectable
+        lengths = records["length"].copy()
+        ages = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = (np.repeat(records["start"], lengths) + ages) % self.buffer_size
+        indices = rows * self.n_envs + np.repeat(records["column"], lengths)
+        last = indices[np.cumsum(lengths) - 1]
+        is_terminated = (self.dones.reshape(-1)[last] > 0) & (self.timeouts.reshape(-1)[last] == 0)
+        return StepTable(indices, lengths, records["episode_return"].copy(), is_terminated)
 
-    def followed_plans(self, n_rollouts: int, env: VecNormalize | None = None) -> FollowedPlans | None:
+    def observations_at(self, indices: Array, env: VecNormalize | None = None) -> TensorObs:
         """
-        The latest rollouts that followed one plan from their first step to their last, the newest first; ``None`` without any.
+        Observations of steps, of shape ``(n_steps, *obs_shape)``.
 
-        :param n_rollouts: How many, at most; at most 1024 are known.
-        :param env: Normalises the observations; returns stay in env units.
+        :param indices: Indices of a :class:`~sb3_gac.type_aliases.StepTable`.
+        :param env: Normalises the observations.
         """
-        ids = np.array([index for index, _ in self._followed], dtype=np.int64)
-        latest = np.flatnonzero(self._table.is_alive(ids))[::-1][:n_rollouts]
-        if len(latest) == 0:
-            return None
-        records = self._table.records(ids[latest])
-        return FollowedPlans(
-            plans=self.to_torch(np.stack([self._followed[index][1] for index in latest]), copy=False),
-            first_observations=self._first_observations(records, env),
-            returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
-        )
+        return self._tensor_obs(indices, env)
+
+    def set_weights(self, indices: Array, weights: Array) -> None:
+        """
+        Set what the likelihood of the actions of steps weighs; new steps weigh 1.
+
+        :param indices: Indices of a :class:`~sb3_gac.type_aliases.StepTable`, of shape ``(n_steps,)``.
+        :param weights: Positive numbers of the same shape.
+        """
+        self.weights.reshape(-1)[indices] = weights
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -410,7 +369,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
             lengths=self.to_torch(lengths, copy=False),
             ages=self.to_torch(steps, copy=False),
-            weights=self.to_torch(weights / weights.mean(), copy=False),  # they share the likelihood out, and do not scale it
+            weights=self.to_torch(weights, copy=False),
         )
 
     def _first_observations(self, records: Array, env: VecNormalize | None) -> TensorObs:

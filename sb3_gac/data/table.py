@@ -1,12 +1,8 @@
 """Which trajectories a ring buffer holds, and which of them to look at."""
 
-from typing import Literal, TypeAlias, get_args
-
 import numpy as np
 
 from sb3_gac.data.trajectory import Array
-
-SampleBy: TypeAlias = Literal["uniform", "length"]
 
 # ``start`` counts the rows written since the buffer was made: it never wraps around
 RECORD = np.dtype(
@@ -107,24 +103,6 @@ class TrajectoryTable:
             self._n_closed += len(ids)
             self._cache.clear()
 
-    def is_alive(self, ids: Array) -> Array:
-        """
-        Whether trajectories are still held.
-
-        :param ids: Ids that ``append`` has given.
-        """
-        are_held: Array = ids >= self._head
-        return are_held
-
-    def records(self, ids: Array) -> Array:
-        """
-        Records of trajectories that are alive.
-
-        :param ids: Their ids.
-        """
-        records: Array = self._records[ids - self._offset]
-        return records
-
     def evict(self, start: int) -> None:
         """
         Forget the trajectories that started earlier, none of them still growing.
@@ -137,61 +115,19 @@ class TrajectoryTable:
             self._head += n_evicted
             self._cache.clear()
 
-    def draw(self, n_trajectories: int, by: SampleBy) -> Array:
+    def draw(self, n_trajectories: int) -> Array:
         """
-        Draw selectable trajectories with replacement.
+        Draw selectable trajectories with replacement, in proportion to their lengths.
 
         :param n_trajectories: How many.
-        :param by: ``"uniform"``; ``"length"`` in proportion to their lengths, so that every transition counts the same.
         :return: Their records.
         """
-        if by not in get_args(SampleBy):
-            raise ValueError(f"by must be one of {get_args(SampleBy)}, not {by!r}")
-        if by == "uniform":
-            return self._take(np.random.randint(0, len(self.selectable), size=n_trajectories))
         if "n_steps" not in self._cache:
             self._cache["n_steps"] = np.cumsum(self.selectable["length"])
         cumulative = self._cache["n_steps"]
-        return self._take(np.searchsorted(cumulative, np.random.rand(n_trajectories) * cumulative[-1], side="right"))
-
-    def draw_best(self, n_trajectories: int, fraction: float) -> Array:
-        """
-        Draw with replacement, uniformly, from the fewest best trajectories that hold a fraction of all transitions.
-
-        :param n_trajectories: How many.
-        :param fraction: Share of the transitions in (0, 1] that the best trajectories hold together at least.
-        :return: Their records.
-        """
-        if not 0.0 < fraction <= 1.0:
-            raise ValueError(f"the fraction of best transitions must be in (0, 1], not {fraction}")
-        n_steps = self._ranking["n_steps"]
-        n_best = min(int(np.searchsorted(n_steps, fraction * n_steps[-1])) + 1, len(n_steps))
-        return self._take(self._ranking["index"][np.random.randint(0, n_best, size=n_trajectories)])
-
-    def best(self, n_trajectories: int) -> Array:
-        """
-        The trajectories with the highest returns, older ones first where returns are equal.
-
-        :param n_trajectories: How many; they are repeated when fewer exist.
-        :return: Their records, the best first.
-        """
-        order = self._ranking["index"]
-        return self._take(order[np.arange(n_trajectories) % len(order)])
-
-    def _take(self, indices: Array) -> Array:
-        records: Array = self.selectable[indices]
+        drawn = np.searchsorted(cumulative, np.random.rand(n_trajectories) * cumulative[-1], side="right")
+        records: Array = self.selectable[drawn]
         return records
-
-    @property
-    def _ranking(self) -> Array:
-        """Indices of the selectable trajectories, the best first, and how many steps they hold up to each."""
-        if "ranking" not in self._cache:
-            order = np.argsort(-self.selectable["episode_return"], kind="stable")
-            ranking = np.zeros(len(order), dtype=[("index", np.int64), ("n_steps", np.int64)])
-            ranking["index"] = order
-            ranking["n_steps"] = np.cumsum(self.selectable["length"][order])
-            self._cache["ranking"] = ranking
-        return self._cache["ranking"]
 
 
 def pack(lengths: Array, n_columns: int, column_size: int) -> tuple[Array, Array]:

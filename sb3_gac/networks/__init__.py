@@ -5,6 +5,7 @@ from sb3_gac.networks.decoder import DecoderEnsemble, FilmDecoder, PlanDecoder
 from sb3_gac.networks.encoder import PlanEncoder
 from sb3_gac.networks.prior import PlanPrior
 from sb3_gac.networks.return_predictor import ReturnPredictor
+from sb3_gac.networks.scalar_predictor import ScalarPredictor
 from sb3_gac.networks.standardizer import ObservationStandardizer
 from sb3_gac.networks.trajectory_model import TrajectoryModel
 
@@ -17,5 +18,6 @@ __all__ = [
     "PlanEncoder",
     "PlanPrior",
     "ReturnPredictor",
+    "ScalarPredictor",
     "TrajectoryModel",
 ]
