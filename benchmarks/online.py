@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -396,9 +397,10 @@ def versions() -> str:
 def run_grid(jobs: Sequence[Job], n_workers: int, out: Path, options: Sequence[str]) -> int:
     """Do jobs in processes of one thread each, print a line when one is done, and return how many failed."""
     n_failed = 0
+    running: set[subprocess.Popen[str]] = set()
     pool = ThreadPoolExecutor(n_workers)
     try:
-        futures = {pool.submit(_run_process, job, options): job for job in jobs}
+        futures = {pool.submit(_run_process, job, options, running): job for job in jobs}
         for i, future in enumerate(as_completed(futures), 1):
             job, (return_code, output) = futures[future], future.result()
             row = find_row(out, job) if return_code == 0 else None
@@ -406,22 +408,27 @@ def run_grid(jobs: Sequence[Job], n_workers: int, out: Path, options: Sequence[s
             line = f"{job.name} failed:\n{output}" if row is None else describe(job, row)
             print(f"[{i}/{len(jobs)}] {line}", flush=True)
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in tuple(running):  # none, unless this process is stopped
+            process.terminate()
     return n_failed
 
 
-def _run_process(job: Job, options: Sequence[str]) -> tuple[int, str]:
+def _run_process(job: Job, options: Sequence[str], running: set[subprocess.Popen[str]]) -> tuple[int, str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, *job.command(options)]
     last: deque[str] = deque(maxlen=15)
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
+        running.add(process)
         assert process.stdout is not None
         for line in process.stdout:
             last.append(line)
             if line.startswith("eval "):
                 print(line, end="", flush=True)
+        process.wait()
+        running.remove(process)
     return process.returncode, "".join(last)
 
 
@@ -533,6 +540,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options += ["--eval-freq", str(given.eval_freq)] if given.eval_freq else []
     options += ["--curves", str(from_root(given.curves))] if given.curves else []
     if len(jobs) > 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops the processes of the grid
         sys.exit(run_grid(to_do, given.jobs, given.out, options) > 0)
     for job in to_do:
         row = run_job(job, given.eval_freq, given.curves, options)

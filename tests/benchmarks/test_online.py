@@ -124,7 +124,7 @@ def test_a_grid_goes_on_after_a_failure(
     out = tmp_path / "out.csv"
     jobs = [Job("ars", "Pendulum-v1", 1, seed) for seed in range(3)]
 
-    def run(job: Job, options: list[str]) -> tuple[int, str]:
+    def run(job: Job, *_: Any) -> tuple[int, str]:
         if job.seed == 1:
             return 1, "no such thing"
         append_row(out, make_row(**job.key()))
