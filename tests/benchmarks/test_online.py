@@ -1,0 +1,207 @@
+import itertools
+import multiprocessing
+import random
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
+
+pytest.importorskip("rl_zoo3")
+pytest.importorskip("sb3_contrib")
+
+from benchmarks import online
+from benchmarks.job import Row, read_rows
+from benchmarks.online import (
+    COLUMNS,
+    Job,
+    TerminalReward,
+    append_row,
+    evaluate,
+    main,
+    make_model,
+    parse_overrides,
+    run_grid,
+    summarize,
+    zoo_params,
+)
+
+
+@pytest.mark.parametrize("terminates", [True, False])
+def test_the_return_is_paid_at_the_last_step(diary_env: Any, terminates: bool) -> None:
+    env = TerminalReward(diary_env(length=4, terminates=terminates))
+    for _ in range(2):  # an episode starts anew
+        env.reset()
+        steps = [env.step(env.action_space.sample()) for _ in range(4)]
+        assert [reward for _, reward, *_ in steps] == [0.0, 0.0, 0.0, 1.0 + 2.0 + 3.0 + 4.0]
+        assert steps[-1][2:4] == (terminates, not terminates)
+
+
+def test_an_episode_that_is_left_pays_nothing(diary_env: Any) -> None:
+    env = TerminalReward(diary_env(length=2))
+    env.reset()
+    env.step(env.action_space.sample())
+    env.reset()
+    assert [env.step(env.action_space.sample())[1] for _ in range(2)] == [0.0, 3.0]
+
+
+def test_the_zoo_parameters_of_ppo_on_cartpole() -> None:
+    source, params = zoo_params("ppo", "CartPole-v1")
+    assert source == "zoo" and "n_timesteps" not in params
+    assert isinstance(params["learning_rate"], LinearSchedule) and params["learning_rate"](0.5) == pytest.approx(0.0005)
+    assert params["clip_range"](1.0) == pytest.approx(0.2)
+    assert params["n_steps"] == 32 and params["batch_size"] == 256
+    assert Job("ppo", "CartPole-v1", 1).resolve().n_envs == 8
+    assert Job("ppo", "CartPole-v1", 1, n_envs=2).resolve().n_envs == 2
+
+
+def test_the_zoo_parameters_of_sac_on_pendulum() -> None:
+    assert zoo_params("sac", "Pendulum-v1") == ("zoo", {"policy": "MlpPolicy", "learning_rate": 0.001})
+
+
+def test_an_older_version_of_the_environment_stands_in() -> None:
+    source, params = zoo_params("ppo", "Hopper-v5")
+    assert source == "zoo:Hopper-v4"
+    assert params["policy_kwargs"]["activation_fn"] is nn.ReLU
+    assert params["policy_kwargs"]["net_arch"] == {"pi": [256, 256], "vf": [256, 256]}
+
+
+def test_without_an_entry_the_defaults_are_taken() -> None:
+    assert zoo_params("sac", "identity-box") == ("defaults", {})
+    with pytest.raises(ValueError, match="env_wrapper, frame_stack"):
+        zoo_params("ppo", "CarRacing-v3")
+
+
+def test_code_is_not_evaluated() -> None:
+    with pytest.raises(ValueError):
+        online.parse_zoo_value("policy_kwargs", "dict(a=print(1))")
+
+
+def test_the_changes_of_gac() -> None:
+    assert Job("gac", "Pendulum-v1", 1).resolve() == online.Settings({"policy": "MlpLatentPolicy"}, 1, None, "defaults")
+    assert Job("gac", "Pendulum-v1", 1, rewards="terminal").resolve().params["return_only"] is True
+    job = Job("gac", "Pendulum-v1", 1, control="no-weights", overrides=parse_overrides(["policy_kwargs.plan_dim=8", "a=1e-3"]))
+    params = {"policy": "MlpLatentPolicy", "advantage_temperature": None, "policy_kwargs": {"plan_dim": 8}, "a": 0.001}
+    assert job.resolve().params == params
+
+
+def test_an_evaluation_leaves_the_training_alone() -> None:
+    job = Job("ars", "Pendulum-v1", 1)
+    settings = job.resolve()
+    assert settings.normalize == {"norm_obs": True, "norm_reward": False}
+    model = make_model(job, settings)
+    assert isinstance(model.env, VecNormalize)
+    count, state = model.env.obs_rms.count, th.get_rng_state()
+    numpy_state = np.random.get_state()[1]
+    assert evaluate(model, job, 2) == evaluate(model, job, 2)
+    assert model.env.obs_rms.count == count
+    assert th.equal(th.get_rng_state(), state) and np.array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_a_job_that_has_a_row_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, curves = tmp_path / "new" / "out.csv", tmp_path / "curves.csv"
+    command = "--algo ars --env identity-discrete --steps 100 --seed 3 --terminal-reward --eval-freq 800".split()
+    command += ["--out", str(out), "--curves", str(curves)]
+    main(command)
+    main(command)
+    (row,) = read_rows(out)
+    assert tuple(row) == COLUMNS
+    assert row["rewards"] == "terminal" and row["settings"] == "defaults" and row["n_eval_episodes"] == "20"
+    assert int(row["n_env_steps"]) == 1600 and float(row["train_cpu_s"]) > 0  # 8 directions, two episodes each
+    assert "--terminal-reward" in row["command"] and "--seed 3" in row["command"]
+    assert [row["step"] for row in read_rows(curves)] == ["800", "1600"]
+    assert "1 of 1 jobs have a row" in capsys.readouterr().out
+
+
+def test_a_grid_goes_on_after_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.csv"
+    jobs = [Job("ars", "Pendulum-v1", 1, seed) for seed in range(3)]
+
+    def run(job: Job, *_: Any) -> tuple[int, str]:
+        if job.seed == 1:
+            return 1, "no such thing"
+        append_row(out, make_row(**job.key()))
+        return 0, ""
+
+    monkeypatch.setattr(online, "_run_process", run)
+    assert run_grid(jobs, 2, out, []) == 1
+    lines = capsys.readouterr().out
+    assert "[3/3]" in lines and "seed 1 failed:\nno such thing" in lines
+    assert sorted(row["seed"] for row in read_rows(out)) == ["0", "2"]
+
+
+def append_rows(path: Path, start: Any, name: str) -> None:
+    start.wait()
+    for i in range(20):
+        append_row(path, {"name": name, "i": i, "text": "x, " * random.randrange(50)})
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="spawned processes import for too long")
+def test_two_processes_append_and_no_row_is_lost(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    start = context.Event()
+    path = tmp_path / "rows.csv"
+    processes = [context.Process(target=append_rows, args=(path, start, name)) for name in "ab"]
+    for process in processes:
+        process.start()
+    start.set()
+    for process in processes:
+        process.join(10)
+        assert process.exitcode == 0
+    found = {(row["name"], row["i"]) for row in read_rows(path)}
+    assert len(path.read_text().splitlines()) == 41
+    assert found == set(itertools.product("ab", map(str, range(20))))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    append_row(path, {"a": 1})
+    with pytest.raises(ValueError, match="other columns: a"):
+        append_row(path, {"b": 1})
+    with pytest.raises(SystemExit):
+        main(["--algo", "ars", "--env", "Pendulum-v1", "--steps", "1", "--out", str(path)])
+
+
+def make_row(**changes: Any) -> Row:
+    row = {**dict.fromkeys(COLUMNS, ""), "algo": "gac", "env": "Pendulum-v1", "steps": "60000", "seed": "0", "n_envs": "1"}
+    row |= {"rewards": "step", "overrides": "{}", "settings": "defaults", "mean_return": "-150", "std_return": "1"}
+    row |= {"min_return": "-200", "train_cpu_s": "100", "ms_per_step": "1", "commit": "abc"}
+    return {**row, **{name: str(value) for name, value in changes.items()}}
+
+
+def test_the_summary_has_mean_and_worst_seed() -> None:
+    rows = [make_row(seed=seed, mean_return=mean) for seed, mean in enumerate([-100, -150, -230])]
+    rows.append(make_row(algo="sac", settings="zoo", mean_return=-120, train_cpu_s=50))
+    rows.append(make_row(control="no-plan"))
+    rows.append(make_row(rewards="terminal"))
+    text = summarize(rows)
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "### Pendulum-v1, step rewards",
+        "### Pendulum-v1, terminal rewards",
+    ]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[4:7]]
+    assert cells == [
+        ["sac", "60,000", "1", "1", "-120.0", "-120.0", "50.0", "zoo", "abc"],
+        ["gac no-plan", "60,000", "1", "1", "-150.0", "-150.0", "100.0", "defaults", "abc"],
+        ["gac", "60,000", "1", "3", "-160.0", "-230.0", "100.0", "defaults", "abc"],
+    ]
+    with pytest.raises(ValueError, match="seed 0 is there twice"):
+        summarize([*rows, make_row()])
+
+
+@pytest.mark.parametrize("name", online.IDENTITY_ENVS)
+def test_the_identity_environments_are_seeded(name: str) -> None:
+    def observe() -> Any:
+        env = online.make_env(Job("gac", name, 1), 2, 5, is_training=True)
+        assert isinstance(env.action_space, gym.spaces.Space)
+        return env.reset()
+
+    np.testing.assert_array_equal(observe(), observe())
