@@ -51,7 +51,7 @@ from benchmarks.record import format_table
 # Changes of GAC by the name of the control; dotted names enter dicts, as with --set
 CONTROLS: dict[str, dict[str, Any]] = {
     "no-weights": {"advantage_temperature": None},
-    "no-plan": {"policy_kwargs.plan_dim": 0},
+    "no-plan": {"kl_coef": 1000.0},
 }
 ALGOS = {
     "gac": "sb3_gac:GAC",
