@@ -24,7 +24,7 @@ from stable_baselines3.common.utils import update_learning_rate
 from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
 from sb3_gac.atomic import file_to_save, replace_when_complete
-from sb3_gac.credit import advantage_weights, fit_rewards, fit_values, start_value
+from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported
@@ -44,7 +44,7 @@ MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 N_STEPS, N_IMAGE_STEPS = 32, 8
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
-N_SWEEPS, N_OFFLINE_SWEEPS = 3, 25
+N_SWEEPS, N_OFFLINE_SWEEPS = 6, 25
 # Gradient steps of the decomposed rewards each time
 N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
@@ -84,7 +84,7 @@ class GAC(OffPolicyAlgorithm):
         the model has learnt offline.
     :param batch_size: Trajectories per gradient step.
     :param gamma: Discount of the advantages that weigh steps; returns are undiscounted.
-    :param gae_lambda: Decay of the trace of these advantages, as PPO's.
+    :param gae_lambda: Decay of the trace of the returns that action values learn, as PPO's.
     :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
         all count alike, the evidence of the paper.
     :param return_only: Whether to learn from nothing but the return of each trajectory: rewards of steps are never looked at.
@@ -159,7 +159,7 @@ class GAC(OffPolicyAlgorithm):
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
-        gae_lambda: float = 0.95,
+        gae_lambda: float = 0.8,
         advantage_temperature: float | None = 0.5,
         return_only: bool = False,
         n_encode_steps: int | None = None,
@@ -450,57 +450,37 @@ class GAC(OffPolicyAlgorithm):
         if self.advantage_temperature is None:
             return
         self.policy.set_training_mode(False)
-        tables = [buffer.steps() for buffer in buffers]
-        features = th.cat([self._features_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
         is_offline = is_first and self.offline_buffer is not None
-        lengths = np.concatenate([table.lengths for table in tables])
-        is_terminated = np.concatenate([table.is_terminated for table in tables])
+        tables = [buffer.steps() for buffer in buffers]
+        steps = StepTable.concatenate(tables)
+        features = th.cat([self._features_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
+        actions = th.cat([self._actions_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
+        policy = self.policy
+        losses: dict[str, float] = {}
         if self.return_only:
-            rewards = self._decompose_returns(buffers, tables, features, lengths, is_offline)
+            n_updates = N_OFFLINE_REWARD_UPDATES if is_offline else N_REWARD_UPDATES
+            rewards, losses = fit_rewards(policy.reward_net, policy.credit_optimizer, features, actions, steps, n_updates)
         else:
             rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
-            rewards = rewards.astype(np.float64)
-        value_net = self.policy.value_net
-        if is_first and value_net.is_new:
-            value_net.set_statistics(start_value(rewards, lengths, is_terminated, self.gamma), 1.0)
-        advantages, loss = fit_values(
-            value_net,
-            self.policy.credit_optimizer,
+        advantages, values, value_losses = fit_advantages(
+            policy.value_net,
+            policy.action_value_net,
+            policy.credit_optimizer,
             features,
-            rewards,
-            lengths,
-            is_terminated,
+            actions,
+            rewards.astype(np.float64),
+            steps,
             self.gamma,
             self.gae_lambda,
             N_OFFLINE_SWEEPS if is_offline else N_SWEEPS,
         )
-        weights = advantage_weights(advantages, self.advantage_temperature)
-        start = 0
-        for buffer, table in zip(buffers, tables, strict=True):
-            buffer.set_weights(table.indices, weights[start : start + len(table.indices)])
-            start += len(table.indices)
-        self.logger.record("train/value_loss", loss)
+        weights = advantage_weights(advantages, values, self.advantage_temperature)
+        parts = np.split(weights, np.cumsum([len(table.indices) for table in tables])[:-1])
+        for buffer, table, part in zip(buffers, tables, parts, strict=True):
+            buffer.set_weights(table.indices, part)
+        for name, loss in {**losses, **value_losses}.items():
+            self.logger.record(f"train/{name}", loss)
         self.logger.record("train/advantage_ess", float(1 / np.square(weights).mean()))  # of weights whose mean is 1
-
-    def _decompose_returns(
-        self,
-        buffers: list[TrajectoryReplayBuffer],
-        tables: list[StepTable],
-        features: th.Tensor,
-        lengths: Array,
-        is_offline: bool,
-    ) -> Array:
-        """Rewards of all steps that explain the returns of their trajectories."""
-        actions = np.concatenate(
-            [b.actions.reshape(-1, b.actions.shape[-1])[t.indices] for b, t in zip(buffers, tables, strict=True)]
-        )
-        encoded = self.actor.model.decoder.head.encode(th.as_tensor(actions.astype(np.float32), device=self.device))
-        returns = np.concatenate([table.returns for table in tables])
-        n_updates = N_OFFLINE_REWARD_UPDATES if is_offline else N_REWARD_UPDATES
-        inputs = th.cat((features, encoded), dim=1)
-        rewards, loss = fit_rewards(self.policy.reward_net, self.policy.credit_optimizer, inputs, lengths, returns, n_updates)
-        self.logger.record("train/reward_model_loss", loss)
-        return rewards
 
     @th.no_grad()
     def _features_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
@@ -512,6 +492,11 @@ class GAC(OffPolicyAlgorithm):
                 for indices in np.array_split(table.indices, n_parts)
             ]
         )
+
+    def _actions_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
+        """Encoded actions of all steps of a buffer, of shape ``(n_steps, encoded_dim)``."""
+        actions = buffer.actions.reshape(-1, buffer.actions.shape[-1])[table.indices].astype(np.float32)
+        return self.actor.model.decoder.head.encode(th.as_tensor(actions, device=self.device))
 
     def _take_statistics(self) -> None:
         """

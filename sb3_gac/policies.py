@@ -128,9 +128,11 @@ class LatentPlanPolicy(BasePolicy):
         _, value_arch = get_actor_critic_arch(self.net_arch)
         features_dim, action_dim = self.actor.features_extractor.features_dim, self.actor.model.decoder.head.encoded_dim
         self.value_net = ScalarPredictor(features_dim, value_arch, activation_fn)
+        self.action_value_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
         self.reward_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
+        nets = (self.value_net, self.action_value_net, self.reward_net)
         self.credit_optimizer = th.optim.Adam(
-            [*self.value_net.parameters(), *self.reward_net.parameters()], lr=CREDIT_LEARNING_RATE, fused=True
+            [parameter for net in nets for parameter in net.parameters()], lr=CREDIT_LEARNING_RATE, fused=True
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -136,3 +136,12 @@ class StepTable(NamedTuple):
     lengths: Array
     returns: Array
     is_terminated: Array
+
+    @staticmethod
+    def concatenate(tables: "Sequence[StepTable]") -> "StepTable":
+        """
+        One table of the steps of several buffers; the indices are then those of no single buffer.
+
+        :param tables: At least one table.
+        """
+        return StepTable(*map(np.concatenate, zip(*tables, strict=True)))

@@ -4,7 +4,7 @@ import numpy as np
 import torch as th
 
 from sb3_gac.networks import ScalarPredictor
-from sb3_gac.type_aliases import Array
+from sb3_gac.type_aliases import Array, StepTable
 
 BATCH_SIZE = 256
 # Gradient steps for each set of targets: one epoch within these bounds
@@ -14,113 +14,123 @@ MIN_WEIGHT = 1e-4  # a batch of bad steps has weights, too
 RELATIVE_MIN_STD = 1e-6  # what varies less is rounding
 
 
-def generalized_advantages(
-    rewards: Array, values: Array, lengths: Array, is_terminated: Array, gamma: float, gae_lambda: float
-) -> Array:
+def lambda_returns(rewards: Array, values: Array, steps: StepTable, gamma: float, gae_lambda: float) -> Array:
     """
-    Generalised advantages (arXiv 1506.02438) of all steps, of shape ``(n_steps,)``; all trajectories at once.
+    λ-returns of all steps, of shape ``(n_steps,)``: values plus generalised advantages (arXiv 1506.02438).
 
-    A trajectory that was cut goes on as from its last observation: the one after it is not kept.
+    All trajectories are worked through at once, from their ends. A truncated one goes on as from its last observation: the
+    one after it is not kept.
 
-    :param rewards: Rewards of all steps, one trajectory after the other, of shape ``(n_steps,)``.
+    :param rewards: Rewards of all steps, of shape ``(n_steps,)``.
     :param values: Values of their observations, of shape ``(n_steps,)``.
-    :param lengths: Numbers of steps, of shape ``(n_trajectories,)``.
-    :param is_terminated: Whether nothing follows the last step, of shape ``(n_trajectories,)``.
+    :param steps: The trajectories.
     :param gamma: Discount.
-    :param gae_lambda: Decay of the trace: 0 for one-step errors, 1 for all that follows.
+    :param gae_lambda: Decay of the trace: 0 for one reward and the value after it, 1 for all rewards that follow.
     """
-    ends = np.cumsum(lengths) - 1
+    ends = np.cumsum(steps.lengths) - 1
     following = np.append(values[1:], 0.0)
-    following[ends] = np.where(is_terminated, 0.0, values[ends])
+    following[ends] = np.where(steps.is_terminated, 0.0, values[ends])
     errors = rewards + gamma * following - values
     advantages = np.empty_like(errors)
-    longest_first = np.argsort(-lengths, kind="stable")
-    steps, lengths = ends[longest_first], lengths[longest_first]
+    longest_first = np.argsort(-steps.lengths, kind="stable")
+    rows, lengths = ends[longest_first], steps.lengths[longest_first]
     running = np.zeros(len(lengths))
-    for n_left in np.searchsorted(-lengths, -np.arange(lengths[0]), side="left"):  # trajectories with more steps than these
-        steps, running = steps[:n_left], errors[steps[:n_left]] + gamma * gae_lambda * running[:n_left]
-        advantages[steps] = running
-        steps = steps - 1
-    return advantages
+    for n_left in np.searchsorted(-lengths, -np.arange(lengths[0]), side="left"):  # trajectories that are longer than this
+        rows = rows[:n_left]
+        running = errors[rows] + gamma * gae_lambda * running[:n_left]
+        advantages[rows] = running
+        rows = rows - 1
+    returns: Array = values + advantages
+    return returns
 
 
-def fit_values(
+def start_value(rewards: Array, steps: StepTable, gamma: float) -> float:
+    """
+    Value of every observation before anything is known: the mean reward for as long as an episode can be expected to last.
+
+    A constant added to all rewards of a task without end then shifts all values alike, and no advantage.
+
+    :param rewards: Rewards of all steps, of shape ``(n_steps,)``.
+    :param steps: The trajectories.
+    :param gamma: Discount.
+    """
+    ends_per_step = steps.is_terminated.sum() / len(rewards)
+    return float(rewards.mean() / max(1 - gamma * (1 - ends_per_step), 0.1 / steps.lengths.mean()))
+
+
+def fit_advantages(
     value_net: ScalarPredictor,
+    action_value_net: ScalarPredictor,
     optimizer: th.optim.Optimizer,
     features: th.Tensor,
+    actions: th.Tensor,
     rewards: Array,
-    lengths: Array,
-    is_terminated: Array,
+    steps: StepTable,
     gamma: float,
     gae_lambda: float,
     n_sweeps: int,
-) -> tuple[Array, float]:
+) -> tuple[Array, Array, dict[str, float]]:
     """
-    Fit values to λ-returns, made anew in every sweep, and return the advantages over them with the last loss.
+    Advantages Q(o, a) - V(o) and values V(o) of all steps, of shape ``(n_steps,)``, and the last losses by name.
 
-    :param value_net: Values of observations; it learns.
-    :param optimizer: Its optimizer.
+    λ-returns are mostly the luck of later actions. Their regression on observation and action keeps what this action explains.
+
+    :param value_net: V; it learns.
+    :param action_value_net: Q; it learns.
+    :param optimizer: Optimizer of both.
     :param features: Features of the observations of all steps, of shape ``(n_steps, features_dim)``.
-    :param rewards: See :func:`generalized_advantages`, as for the arguments that follow.
-    :param lengths: Numbers of steps.
-    :param is_terminated: Whether nothing follows the last step.
+    :param actions: Their encoded actions, of shape ``(n_steps, encoded_dim)``.
+    :param rewards: Their rewards, of shape ``(n_steps,)``.
+    :param steps: The trajectories.
     :param gamma: Discount.
     :param gae_lambda: Decay of the trace.
-    :param n_sweeps: Sets of targets.
+    :param n_sweeps: Sets of targets; each is learnt for an epoch or so.
     """
+    pairs = th.cat((features, actions), dim=1)
+    if value_net.is_new:
+        for net in (value_net, action_value_net):
+            net.set_statistics(start_value(rewards, steps, gamma), 1.0)
     n_updates = int(np.clip(len(rewards) // BATCH_SIZE, MIN_UPDATES, MAX_UPDATES))
-    loss = features.new_zeros(())
     for _ in range(n_sweeps):
-        values = value_net.predict(features).cpu().numpy()
-        targets = values + generalized_advantages(rewards, values, lengths, is_terminated, gamma, gae_lambda)
-        value_net.set_statistics(float(targets.mean()), spread(targets))
-        wanted = value_net.standardise(th.as_tensor(targets, device=features.device))
+        targets = lambda_returns(rewards, value_net.predict(features).cpu().numpy(), steps, gamma, gae_lambda)
+        for net in (value_net, action_value_net):
+            net.set_statistics(float(targets.mean()), spread(targets))
+        standardised = value_net.standardise(th.as_tensor(targets, device=features.device))
         for rows in th.randint(len(rewards), (n_updates, BATCH_SIZE), device=features.device):
-            loss = (value_net(features[rows]) - wanted[rows]).square().mean()
+            action_values = action_value_net(pairs[rows])
+            action_value_loss = (action_values - standardised[rows]).square().mean()
+            value_loss = (value_net(features[rows]) - action_values.detach()).square().mean()
             optimizer.zero_grad()
-            loss.backward()
+            (action_value_loss + value_loss).backward()
             optimizer.step()
-    values = value_net.predict(features).cpu().numpy()
-    return generalized_advantages(rewards, values, lengths, is_terminated, gamma, gae_lambda), loss.item()
+    values: Array = value_net.predict(features).cpu().numpy()
+    advantages: Array = action_value_net.predict(pairs).cpu().numpy() - values
+    return advantages, values, {"value_loss": value_loss.item(), "action_value_loss": action_value_loss.item()}
 
 
-def start_value(rewards: Array, lengths: Array, is_terminated: Array, gamma: float) -> float:
-    """
-    Value of every observation where nothing else is known: the mean reward for as long as an episode can be expected to go on.
-
-    So a constant added to all rewards of a task without end shifts all values, and no advantage.
-
-    :param rewards: See :func:`generalized_advantages`, as for the arguments that follow.
-    :param lengths: Numbers of steps.
-    :param is_terminated: Whether nothing follows the last step.
-    :param gamma: Discount.
-    """
-    ends_per_step = is_terminated.sum() / len(rewards)
-    return float(rewards.mean() / max(1 - gamma * (1 - ends_per_step), 0.1 / lengths.mean()))
-
-
-def advantage_weights(advantages: Array, temperature: float | None) -> Array:
+def advantage_weights(advantages: Array, values: Array, temperature: float) -> Array:
     """
     What the likelihood of the actions of all steps weighs, one on average, of shape ``(n_steps,)``.
 
     exp(A / temperature) of the standardised advantage (arXiv 1910.00177), at most e³ times as much as an average one.
 
     :param advantages: Advantages of all steps, of shape ``(n_steps,)``.
-    :param temperature: Standard deviations of the advantage that make a step weigh e times as much; ``None``: all weigh alike.
+    :param values: Values of their observations, of the same shape.
+    :param temperature: Standard deviations of the advantage that make a step weigh e times as much.
     """
-    if temperature is None:
-        return np.ones(len(advantages))
-    standardised = (advantages - advantages.mean()) / spread(advantages)
-    weights = np.exp(np.minimum(standardised / temperature, MAX_LOG_WEIGHT))
-    return np.maximum(weights / weights.mean(), MIN_WEIGHT)
+    standardised = (advantages - advantages.mean()) / spread(advantages, values)
+    weights: Array = np.exp(np.minimum(standardised / temperature, MAX_LOG_WEIGHT))
+    weights = np.maximum(weights / weights.mean(), MIN_WEIGHT)
+    return weights
 
 
-def spread(array: Array) -> float:
+def spread(array: Array, size: Array | None = None) -> float:
     """
-    Standard deviation, or of numbers that differ by rounding alone what makes their differences vanish.
+    Standard deviation to divide differences by; where they are but rounding, a number so large that they vanish.
 
     :param array: Numbers in double precision.
+    :param size: What they are differences of; the numbers themselves by default.
     """
+    magnitude = float(np.abs(array if size is None else size).max())
     std = float(array.std())
-    smallest = RELATIVE_MIN_STD * float(np.abs(array).max())
-    return std if std > smallest else max(smallest, 1.0e-300) / RELATIVE_MIN_STD
+    return std if std > RELATIVE_MIN_STD * magnitude else magnitude or 1.0

@@ -1,11 +1,10 @@
 """Rewards of steps that explain the returns of trajectories."""
 
-import numpy as np
 import torch as th
 
 from sb3_gac.credit.advantage import spread
 from sb3_gac.networks import ScalarPredictor
-from sb3_gac.type_aliases import Array
+from sb3_gac.type_aliases import Array, StepTable
 
 N_TRAJECTORIES, N_STEPS = 32, 64  # of a batch
 
@@ -13,26 +12,28 @@ N_TRAJECTORIES, N_STEPS = 32, 64  # of a batch
 def fit_rewards(
     reward_net: ScalarPredictor,
     optimizer: th.optim.Optimizer,
-    inputs: th.Tensor,
-    lengths: Array,
-    returns: Array,
+    features: th.Tensor,
+    actions: th.Tensor,
+    steps: StepTable,
     n_updates: int,
-) -> tuple[Array, float]:
+) -> tuple[Array, dict[str, float]]:
     """
-    Fit rewards whose sum over each trajectory is its return, and return those of all steps with the last loss.
+    Fit rewards whose sum over each trajectory is its return, and return those of all steps, with the last loss by name.
 
     Randomised return decomposition (arXiv 2111.13485): the sum is estimated from 64 steps of a trajectory. A constant reward
     explains what it can first, the network the rest.
 
     :param reward_net: Rewards of steps; it learns.
     :param optimizer: Its optimizer.
-    :param inputs: Features and actions of all steps, one trajectory after the other, of shape ``(n_steps, in_dim)``.
-    :param lengths: Numbers of steps, of shape ``(n_trajectories,)``.
-    :param returns: Returns in env units, of shape ``(n_trajectories,)``.
+    :param features: Features of the observations of all steps, of shape ``(n_steps, features_dim)``.
+    :param actions: Their encoded actions, of shape ``(n_steps, encoded_dim)``.
+    :param steps: The trajectories, with their returns.
     :param n_updates: Gradient steps.
     """
+    inputs = th.cat((features, actions), dim=1)
+    returns, lengths = steps.returns, steps.lengths
     mean = returns.sum() / lengths.sum()
-    unit = spread(returns - mean * lengths) / lengths.mean()
+    unit = spread(returns - mean * lengths, returns) / lengths.mean()
     reward_net.set_statistics(float(mean), float(unit))
     wanted = th.as_tensor((returns - mean * lengths) / (unit * lengths.mean()), dtype=th.float32, device=inputs.device)
     shares = th.as_tensor(lengths / lengths.mean(), dtype=th.float32, device=inputs.device)
@@ -40,10 +41,11 @@ def fit_rewards(
     starts = counts.cumsum(0) - counts
     loss = inputs.new_zeros(())
     for rows in th.randint(len(lengths), (n_updates, N_TRAJECTORIES), device=inputs.device):
-        steps = starts[rows, None] + (th.rand(N_TRAJECTORIES, N_STEPS, device=inputs.device) * counts[rows, None]).long()
-        sums = reward_net(inputs[steps]).mean(dim=1) * shares[rows]
+        drawn = starts[rows, None] + (th.rand(N_TRAJECTORIES, N_STEPS, device=inputs.device) * counts[rows, None]).long()
+        sums = reward_net(inputs[drawn]).mean(dim=1) * shares[rows]
         loss = (sums - wanted[rows]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return reward_net.predict(inputs).cpu().numpy(), loss.item()
+    rewards: Array = reward_net.predict(inputs).cpu().numpy()
+    return rewards, {"reward_model_loss": loss.item()}
