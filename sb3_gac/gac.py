@@ -462,7 +462,7 @@ class GAC(OffPolicyAlgorithm):
             rewards, losses = fit_rewards(policy.reward_net, policy.credit_optimizer, features, actions, steps, n_updates)
         else:
             rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
-        advantages, values, value_losses = fit_advantages(
+        advantages, value_losses = fit_advantages(
             policy.value_net,
             policy.action_value_net,
             policy.credit_optimizer,
@@ -474,7 +474,7 @@ class GAC(OffPolicyAlgorithm):
             self.gae_lambda,
             N_OFFLINE_SWEEPS if is_offline else N_SWEEPS,
         )
-        weights = advantage_weights(advantages, values, self.advantage_temperature)
+        weights = advantage_weights(advantages, self.advantage_temperature)
         parts = np.split(weights, np.cumsum([len(table.indices) for table in tables])[:-1])
         for buffer, table, part in zip(buffers, tables, parts, strict=True):
             buffer.set_weights(table.indices, part)

@@ -22,6 +22,7 @@ from sb3_gac.networks import PlanEncoder, ScalarPredictor
 from sb3_gac.type_aliases import NetArch, TensorObs
 
 CREDIT_LEARNING_RATE = 2e-3
+N_VALUE_MEMBERS = 2  # each learns from its share of the trajectories; where they agree they know
 
 # Policy arguments of SAC and TQC that name nothing in GAC, whose networks always share their features extractor
 _WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
@@ -127,8 +128,8 @@ class LatentPlanPolicy(BasePolicy):
         )
         _, value_arch = get_actor_critic_arch(self.net_arch)
         features_dim, action_dim = self.actor.features_extractor.features_dim, self.actor.model.decoder.head.encoded_dim
-        self.value_net = ScalarPredictor(features_dim, value_arch, activation_fn)
-        self.action_value_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
+        self.value_net = ScalarPredictor(features_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
+        self.action_value_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
         self.reward_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
         nets = (self.value_net, self.action_value_net, self.reward_net)
         self.credit_optimizer = th.optim.Adam(

@@ -130,12 +130,14 @@ class StepTable(NamedTuple):
     :param lengths: Numbers of steps, of shape ``(n_trajectories,)``.
     :param returns: Undiscounted returns in env units, of shape ``(n_trajectories,)``.
     :param is_terminated: Whether nothing follows the last step, of shape ``(n_trajectories,)``.
+    :param ids: Numbers of the trajectories, which they keep as long as the buffer holds them, of shape ``(n_trajectories,)``.
     """
 
     indices: Array
     lengths: Array
     returns: Array
     is_terminated: Array
+    ids: Array
 
     @staticmethod
     def concatenate(tables: "Sequence[StepTable]") -> "StepTable":

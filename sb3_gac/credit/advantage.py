@@ -69,14 +69,16 @@ def fit_advantages(
     gamma: float,
     gae_lambda: float,
     n_sweeps: int,
-) -> tuple[Array, Array, dict[str, float]]:
+) -> tuple[Array, dict[str, float]]:
     """
-    Advantages Q(o, a) - V(o) and values V(o) of all steps, of shape ``(n_steps,)``, and the last losses by name.
+    Standardised advantages Q(o, a) - V(o) of all steps, of shape ``(n_steps,)``, and what to log.
 
     λ-returns are mostly the luck of later actions. Their regression on observation and action keeps what this action explains.
+    Each member learns from its own share of the trajectories, so that what all of them say is no luck either: advantages are
+    scaled down by the correlation of the members' answers.
 
     :param value_net: V; it learns.
-    :param action_value_net: Q; it learns.
+    :param action_value_net: Q, of as many members; it learns.
     :param optimizer: Optimizer of both.
     :param features: Features of the observations of all steps, of shape ``(n_steps, features_dim)``.
     :param actions: Their encoded actions, of shape ``(n_steps, encoded_dim)``.
@@ -87,39 +89,71 @@ def fit_advantages(
     :param n_sweeps: Sets of targets; each is learnt for an epoch or so.
     """
     pairs = th.cat((features, actions), dim=1)
+    nets, n_members = (value_net, action_value_net), value_net.n_members
     if value_net.is_new:
-        for net in (value_net, action_value_net):
+        for net in nets:
             net.set_statistics(start_value(rewards, steps, gamma), 1.0)
+    shares = _shares(steps, n_members, features.device)
     n_updates = int(np.clip(len(rewards) // BATCH_SIZE, MIN_UPDATES, MAX_UPDATES))
     for _ in range(n_sweeps):
-        targets = lambda_returns(rewards, value_net.predict(features).cpu().numpy(), steps, gamma, gae_lambda)
-        for net in (value_net, action_value_net):
+        values = value_net.predict(features).mean(dim=0).cpu().numpy()
+        targets = lambda_returns(rewards, values, steps, gamma, gae_lambda)
+        for net in nets:
             net.set_statistics(float(targets.mean()), spread(targets))
         standardised = value_net.standardise(th.as_tensor(targets, device=features.device))
-        for rows in th.randint(len(rewards), (n_updates, BATCH_SIZE), device=features.device):
-            action_values = action_value_net(pairs[rows])
+        for drawn in th.rand(n_updates, n_members, BATCH_SIZE // n_members, device=features.device):
+            rows = th.stack([share[(u * len(share)).long()] for share, u in zip(shares, drawn, strict=True)])
+            action_values = action_value_net(pairs[rows])  # (n_members, batch_size)
             action_value_loss = (action_values - standardised[rows]).square().mean()
             value_loss = (value_net(features[rows]) - action_values.detach()).square().mean()
             optimizer.zero_grad()
             (action_value_loss + value_loss).backward()
             optimizer.step()
-    values: Array = value_net.predict(features).cpu().numpy()
-    advantages: Array = action_value_net.predict(pairs).cpu().numpy() - values
-    return advantages, values, {"value_loss": value_loss.item(), "action_value_loss": action_value_loss.item()}
+    all_values = value_net.predict(features)
+    answers = (action_value_net.predict(pairs) - all_values).cpu().numpy()  # (n_members, n_steps)
+    reliability = _agreement(answers)
+    logs = {
+        "value_loss": value_loss.item(),
+        "action_value_loss": action_value_loss.item(),
+        "advantage_reliability": reliability,
+    }
+    advantages, values = answers.mean(axis=0), all_values.mean(dim=0).cpu().numpy()
+    standardised_advantages: Array = reliability * (advantages - advantages.mean()) / spread(advantages, values)
+    return standardised_advantages, logs
 
 
-def advantage_weights(advantages: Array, values: Array, temperature: float) -> Array:
+def _shares(steps: StepTable, n_members: int, device: th.device) -> list[th.Tensor]:
+    """Rows that each member learns from: those of its trajectories, or all while there are too few of them."""
+    owners = np.repeat(steps.ids % n_members, steps.lengths)
+    shares = [np.flatnonzero(owners == member) for member in range(n_members)]
+    if min(map(len, shares)) == 0:
+        shares = [np.arange(len(owners))] * n_members
+    return [th.as_tensor(share, device=device) for share in shares]
+
+
+def _agreement(answers: Array) -> float:
+    """Mean correlation of the members' answers, between 0 and 1; 1 for a single member."""
+    n_members = len(answers)
+    if n_members == 1:
+        return 1.0
+    centred = answers - answers.mean(axis=1, keepdims=True)
+    covariances = centred @ centred.T
+    scale = np.sqrt(np.outer(np.diag(covariances), np.diag(covariances)))
+    correlations = covariances / np.where(scale > 0, scale, 1.0)
+    pairs = correlations[np.triu_indices(n_members, 1)]
+    return float(np.clip(pairs.mean(), 0.0, 1.0))
+
+
+def advantage_weights(advantages: Array, temperature: float) -> Array:
     """
     What the likelihood of the actions of all steps weighs, one on average, of shape ``(n_steps,)``.
 
-    exp(A / temperature) of the standardised advantage (arXiv 1910.00177), at most e³ times as much as an average one.
+    exp(A / temperature) (arXiv 1910.00177), at most e³ times as much as an average step.
 
-    :param advantages: Advantages of all steps, of shape ``(n_steps,)``.
-    :param values: Values of their observations, of the same shape.
+    :param advantages: Standardised advantages of all steps, of shape ``(n_steps,)``.
     :param temperature: Standard deviations of the advantage that make a step weigh e times as much.
     """
-    standardised = (advantages - advantages.mean()) / spread(advantages, values)
-    weights: Array = np.exp(np.minimum(standardised / temperature, MAX_LOG_WEIGHT))
+    weights: Array = np.exp(np.minimum(advantages / temperature, MAX_LOG_WEIGHT))
     weights = np.maximum(weights / weights.mean(), MIN_WEIGHT)
     return weights
 

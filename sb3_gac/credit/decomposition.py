@@ -42,10 +42,11 @@ def fit_rewards(
     loss = inputs.new_zeros(())
     for rows in th.randint(len(lengths), (n_updates, N_TRAJECTORIES), device=inputs.device):
         drawn = starts[rows, None] + (th.rand(N_TRAJECTORIES, N_STEPS, device=inputs.device) * counts[rows, None]).long()
-        sums = reward_net(inputs[drawn]).mean(dim=1) * shares[rows]
+        means = reward_net(inputs[drawn.flatten()]).view(N_TRAJECTORIES, N_STEPS).mean(dim=1)
+        sums = means * shares[rows]
         loss = (sums - wanted[rows]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    rewards: Array = reward_net.predict(inputs).cpu().numpy()
+    rewards: Array = reward_net.predict(inputs).squeeze(0).cpu().numpy()
     return rewards, {"reward_model_loss": loss.item()}

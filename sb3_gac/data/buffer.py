@@ -250,7 +250,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         indices = rows * self.n_envs + np.repeat(records["column"], lengths)
         last = indices[np.cumsum(lengths) - 1]
         is_terminated = (self.dones.reshape(-1)[last] > 0) & (self.timeouts.reshape(-1)[last] == 0)
-        return StepTable(indices, lengths, records["episode_return"].copy(), is_terminated)
+        return StepTable(indices, lengths, records["episode_return"].copy(), is_terminated, self._table.selectable_ids)
 
     def observations_at(self, indices: Array, env: VecNormalize | None = None) -> TensorObs:
         """

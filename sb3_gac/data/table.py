@@ -58,6 +58,12 @@ class TrajectoryTable:
             self._cache["selectable"] = alive[alive["closed"]] if self._n_closed else alive.copy()
         return self._cache["selectable"]
 
+    @property
+    def selectable_ids(self) -> Array:
+        """Ids of the records of ``selectable``."""
+        ids = self._head + np.arange(len(self))
+        return ids[self.alive["closed"]] if self._n_closed else ids
+
     def append(self, records: Array) -> Array:
         """
         Enter trajectories that start no earlier than those already there.

@@ -1,13 +1,16 @@
 """A scalar in env units: the value of an observation, or the reward of a step."""
 
+from itertools import pairwise
+
 import torch as th
-from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
+
+from sb3_gac.networks.return_predictor import EnsembleLinear
 
 
 class ScalarPredictor(nn.Module):
     """
-    MLP that predicts one number in env units, standardised inside.
+    Ensemble of MLPs that predict one number in env units, standardised inside.
 
     It starts as the constant ``mean``. The last layer is rescaled when the statistics change, so that every prediction stays
     as it was (arXiv 1602.07714).
@@ -15,16 +18,23 @@ class ScalarPredictor(nn.Module):
     :param in_dim: Size of the input.
     :param net_arch: Hidden layers.
     :param activation_fn: Activation of the hidden layers.
+    :param n_members: Number of members.
     """
 
     mean: th.Tensor
     std: th.Tensor
 
-    def __init__(self, in_dim: int, net_arch: list[int], activation_fn: type[nn.Module]) -> None:
+    def __init__(self, in_dim: int, net_arch: list[int], activation_fn: type[nn.Module], n_members: int = 1) -> None:
         super().__init__()
-        self.net = nn.Sequential(*create_mlp(in_dim, 1, net_arch, activation_fn))
-        nn.init.zeros_(self._head.weight)
-        nn.init.zeros_(self._head.bias)
+        self.n_members = n_members
+        dims = [in_dim, *net_arch]
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(dims):
+            layers += [EnsembleLinear(n_members, n_in, n_out), activation_fn()]
+        self.hidden_net = nn.Sequential(*layers)
+        self.head = EnsembleLinear(n_members, dims[-1], 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
         self.register_buffer("mean", th.full((), th.nan, dtype=th.float64))
         self.register_buffer("std", th.ones((), dtype=th.float64))
 
@@ -33,19 +43,13 @@ class ScalarPredictor(nn.Module):
         """Whether it has no statistics yet."""
         return bool(th.isnan(self.mean))
 
-    @property
-    def _head(self) -> nn.Linear:
-        head = self.net[-1]
-        assert isinstance(head, nn.Linear)
-        return head
-
     def forward(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Standardised predictions, of shape ``(...)``.
+        Standardised predictions of each member, of shape ``(n_members, batch_size)``.
 
-        :param inputs: Inputs of shape ``(..., in_dim)``.
+        :param inputs: Inputs of shape ``(batch_size, in_dim)``, or others for each member: ``(n_members, batch_size, in_dim)``.
         """
-        standardised: th.Tensor = self.net(inputs)
+        standardised: th.Tensor = self.head(self.hidden_net(inputs.expand(self.n_members, *inputs.shape[-2:])))
         return standardised.squeeze(-1)
 
     def standardise(self, targets: th.Tensor) -> th.Tensor:
@@ -59,9 +63,9 @@ class ScalarPredictor(nn.Module):
     @th.no_grad()
     def predict(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Predictions in env units, in double precision, without gradients.
+        Predictions of each member in env units and double precision, without gradients, of shape ``(n_members, batch_size)``.
 
-        :param inputs: Inputs of shape ``(..., in_dim)``.
+        :param inputs: Inputs of shape ``(batch_size, in_dim)``.
         """
         return self(inputs).double() * self.std + self.mean
 
@@ -75,7 +79,7 @@ class ScalarPredictor(nn.Module):
         """
         if self.is_new:
             self.mean.fill_(mean)
-        self._head.bias.copy_((self._head.bias.double() * self.std + self.mean - mean) / std)
-        self._head.weight.mul_(self.std / std)
+        self.head.bias.copy_((self.head.bias.double() * self.std + self.mean - mean) / std)
+        self.head.weight.mul_(self.std / std)
         self.mean.fill_(mean)
         self.std.fill_(std)
