@@ -15,23 +15,26 @@ from sb3_gac.type_aliases import StepTable
 
 def table(lengths, is_terminated) -> StepTable:
     lengths = np.asarray(lengths)
-    return StepTable(np.arange(lengths.sum()), lengths, np.zeros(len(lengths)), np.asarray(is_terminated, dtype=bool))
+    ends = np.asarray(is_terminated, dtype=bool)
+    return StepTable(np.arange(lengths.sum()), lengths, np.zeros(len(lengths)), ends, np.arange(len(lengths)))
 
 
-def fit(observations, actions, rewards, steps, gamma=0.9, gae_lambda=0.8, n_sweeps=12, seed=0):
-    """Advantages and values of networks that start anew."""
-    th.manual_seed(seed)
+def fit(observations, actions, rewards, steps, gamma=0.9, gae_lambda=0.8, n_sweeps=12, n_members=2):
+    """Standardised advantages of networks that start anew, the networks' values and what is logged."""
+    th.manual_seed(0)
     features, actions = (th.as_tensor(np.asarray(part), dtype=th.float32) for part in (observations, actions))
-    value_net = ScalarPredictor(features.shape[1], [32], nn.Tanh)
-    action_value_net = ScalarPredictor(features.shape[1] + actions.shape[1], [32], nn.Tanh)
-    parameters = [*value_net.parameters(), *action_value_net.parameters()]
-    optimizer = th.optim.Adam(parameters, lr=5e-3)
+    value_net = ScalarPredictor(features.shape[1], [32], nn.Tanh, n_members)
+    action_value_net = ScalarPredictor(features.shape[1] + actions.shape[1], [32], nn.Tanh, n_members)
+    optimizer = th.optim.Adam([*value_net.parameters(), *action_value_net.parameters()], lr=5e-3)
     rewards = np.asarray(rewards, dtype=np.float64)
-    advantages, values, losses = fit_advantages(
+    advantages, logs = fit_advantages(
         value_net, action_value_net, optimizer, features, actions, rewards, steps, gamma, gae_lambda, n_sweeps
     )
-    assert set(losses) == {"value_loss", "action_value_loss"}
-    return advantages, values
+    return advantages, value_net.predict(features).mean(dim=0).numpy(), logs
+
+
+def standardise(array):
+    return (array - array.mean()) / array.std()
 
 
 def lambda_returns_by_hand(rewards, values, steps, gamma, gae_lambda):
@@ -78,12 +81,12 @@ def test_the_start_value_of_a_task_without_end_is_its_mean_reward_for_ever():
 def test_a_bandit():
     rng = np.random.default_rng(0)
     arms = rng.integers(0, 2, size=400)
-    advantages, values = fit(
+    advantages, values, logs = fit(
         np.zeros((400, 1)), np.eye(2)[arms], 3.0 * arms + rng.normal(size=400), table([1] * 400, [True] * 400)
     )
-    right = 3.0 * arms - 3.0 * arms.mean()
     assert np.abs(values - 3.0 * arms.mean()).max() < 0.3
-    assert np.abs(advantages - right).max() < 0.3  # the noise of single rewards, of deviation 1, is not in it
+    np.testing.assert_allclose(advantages, standardise(arms), atol=0.05)  # the noise of single rewards is not in it
+    assert logs["advantage_reliability"] > 0.99
 
 
 def test_a_two_step_decision_is_credited_with_what_follows_it():
@@ -96,10 +99,10 @@ def test_a_two_step_decision_is_credited_with_what_follows_it():
     actions[np.arange(0, 1000, 2), first] = actions[np.arange(1, 1000, 2), second] = 1
     rewards = np.zeros(1000)
     rewards[1::2] = np.where(first == 1, 2.0, 0.0)  # nothing is paid for the first action itself, nor for the second one
-    advantages, _ = fit(observations, actions, rewards, table([2] * 500, [True] * 500), gamma=1.0)
-    gains = 2.0 * first - 2.0 * first.mean()
-    assert np.abs(advantages[0::2] - gains).max() < 0.25
-    assert np.abs(advantages[1::2]).max() < 0.25
+    advantages, _, _ = fit(observations, actions, rewards, table([2] * 500, [True] * 500), gamma=1.0)
+    gains = np.zeros(1000)
+    gains[0::2] = 2.0 * first - 2.0 * first.mean()
+    assert np.abs(advantages - standardise(gains)).max() < 0.3
 
 
 def noisy_walks(seed=0, n_trajectories=40, length=10):
@@ -114,7 +117,7 @@ def test_no_positive_scale_and_no_constant_reward_of_a_task_without_end_changes_
     observations, actions, steps, _ = noisy_walks()
     rewards = np.round(actions[:, 0] * observations[:, 0], 2)
     plain, shifted = (
-        advantage_weights(*fit(observations, actions, given, steps, n_sweeps=3), 0.5)
+        advantage_weights(fit(observations, actions, given, steps, n_sweeps=3)[0], 0.5)
         for given in (rewards, scale * rewards + constant)
     )
     np.testing.assert_allclose(shifted, plain, rtol=2e-3)
@@ -125,40 +128,54 @@ def test_the_order_of_trajectories_changes_no_weight():
     rewards = actions[:, 0] * observations[:, 0]
     order = rng.permutation(len(steps.lengths))
     rows = np.arange(len(rewards)).reshape(-1, 10)[order].reshape(-1)
-    plain, _ = fit(observations, actions, rewards, steps)
-    mixed, _ = fit(observations[rows], actions[rows], rewards[rows], steps)
+    plain, _, _ = fit(observations, actions, rewards, steps)
+    mixed, _, _ = fit(observations[rows], actions[rows], rewards[rows], steps)
     assert np.corrcoef(plain[rows], mixed)[0, 1] > 0.98  # other minibatches, the same answer
+
+
+def weights_by_action(rewards, observations, actions):
+    advantages, _, _ = fit(observations, actions, rewards, table([1] * 2000, [True] * 2000))
+    weights = advantage_weights(advantages, 0.5)
+    return [weights[(low <= actions[:, 0]) & (actions[:, 0] < low + 0.5)].mean() for low in (-1.0, -0.5, 0.0, 0.5)]
 
 
 def test_outcomes_that_do_not_depend_on_actions_give_flat_weights():
     observations, actions, _, rng = noisy_walks(n_trajectories=200)
-    steps = table([1] * 2000, [True] * 2000)
     rewards = observations[:, 0] + 0.5 * rng.normal(size=2000)
-    weights = advantage_weights(*fit(observations, actions, rewards, steps), 0.5)
-    by_action = [weights[(low <= actions[:, 0]) & (actions[:, 0] < low + 0.5)].mean() for low in (-1.0, -0.5, 0.0, 0.5)]
-    assert max(by_action) < 1.5 * min(by_action)
-    explained = advantage_weights(*fit(observations, actions, rewards + actions[:, 0], steps), 0.5)
-    assert explained[actions[:, 0] > 0.5].mean() > 4 * explained[actions[:, 0] < -0.5].mean()
+    flat = weights_by_action(rewards, observations, actions)
+    assert max(flat) < 1.2 * min(flat)
+    steep = weights_by_action(rewards + actions[:, 0], observations, actions)
+    assert steep[-1] > 4 * steep[0]
+
+
+def test_a_single_member_has_nobody_to_agree_with():
+    observations, actions, steps, _ = noisy_walks()
+    _, _, logs = fit(observations, actions, actions[:, 0], steps, n_sweeps=1, n_members=1)
+    assert logs["advantage_reliability"] == 1.0
+
+
+def test_a_single_trajectory_is_shared_by_all_members():
+    observations, actions, _, _ = noisy_walks(n_trajectories=1, length=50)
+    advantages, _, _ = fit(observations, actions, actions[:, 0], table([50], [False]))
+    assert np.corrcoef(advantages, actions[:, 0])[0, 1] > 0.8
 
 
 def test_rewards_that_are_all_alike_give_equal_weights():
     observations, actions, steps, _ = noisy_walks()
-    weights = advantage_weights(*fit(observations, actions, np.ones(400), steps, n_sweeps=3), 0.5)
-    np.testing.assert_allclose(weights, 1.0, rtol=1e-4)
+    advantages, _, _ = fit(observations, actions, np.ones(400), steps, n_sweeps=3)
+    np.testing.assert_allclose(advantage_weights(advantages, 0.5), 1.0, rtol=1e-4)
 
 
-def test_weights_are_exponentials_of_standardised_advantages_with_a_mean_of_one():
-    advantages = np.array([-1.0, 0.0, 1.0, 0.0])
-    weights = advantage_weights(advantages, np.ones(4), 0.5)
+def test_weights_are_exponentials_with_a_mean_of_one():
+    weights = advantage_weights(np.array([-1.0, 0.0, 1.0, 0.0]), 0.5)
     assert weights.mean() == pytest.approx(1.0)
-    assert weights[2] / weights[1] == pytest.approx(np.exp(min(1 / advantages.std() / 0.5, 3.0)))
-    assert weights[0] / weights[1] == pytest.approx(np.exp(-1 / advantages.std() / 0.5))
+    assert weights[2] / weights[1] == pytest.approx(np.exp(2.0))
+    assert weights[0] / weights[1] == pytest.approx(np.exp(-2.0))
 
 
 def test_one_extraordinary_step_weighs_at_most_e_cubed_times_an_average_one():
-    advantages = np.append(np.zeros(999), 1000.0)
-    weights = advantage_weights(advantages, np.ones(1000), 0.5)
-    assert weights[-1] / weights[0] <= np.exp(3.1)
+    weights = advantage_weights(np.append(np.zeros(999), 1000.0), 0.5)
+    assert weights[-1] / weights[0] == pytest.approx(np.exp(3.0))
 
 
 def test_rounding_is_no_spread():

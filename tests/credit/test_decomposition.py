@@ -15,7 +15,8 @@ def fit(observations, actions, lengths, rewards, n_updates=600):
     features, actions = (th.as_tensor(part, dtype=th.float32) for part in (observations, actions))
     net = ScalarPredictor(features.shape[1] + actions.shape[1], [32], nn.ReLU)
     starts = np.cumsum(lengths) - lengths
-    steps = StepTable(np.arange(len(rewards)), lengths, np.add.reduceat(rewards, starts), np.zeros(len(lengths), dtype=bool))
+    returns, ends = np.add.reduceat(rewards, starts), np.zeros(len(lengths), dtype=bool)
+    steps = StepTable(np.arange(len(rewards)), lengths, returns, ends, np.arange(len(lengths)))
     found, losses = fit_rewards(net, th.optim.Adam(net.parameters(), lr=3e-3), features, actions, steps, n_updates)
     assert set(losses) == {"reward_model_loss"}
     return found
