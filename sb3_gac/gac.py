@@ -464,7 +464,7 @@ class GAC(OffPolicyAlgorithm):
             rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
         advantages, value_losses = fit_advantages(
             policy.value_net,
-            policy.action_value_net,
+            policy.advantage_net,
             policy.credit_optimizer,
             features,
             actions,

@@ -129,9 +129,9 @@ class LatentPlanPolicy(BasePolicy):
         _, value_arch = get_actor_critic_arch(self.net_arch)
         features_dim, action_dim = self.actor.features_extractor.features_dim, self.actor.model.decoder.head.encoded_dim
         self.value_net = ScalarPredictor(features_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
-        self.action_value_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
+        self.advantage_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
         self.reward_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
-        nets = (self.value_net, self.action_value_net, self.reward_net)
+        nets = (self.value_net, self.advantage_net, self.reward_net)
         self.credit_optimizer = th.optim.Adam(
             [parameter for net in nets for parameter in net.parameters()], lr=CREDIT_LEARNING_RATE, fused=True
         )

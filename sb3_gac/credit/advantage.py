@@ -11,6 +11,7 @@ BATCH_SIZE = 256
 MIN_UPDATES, MAX_UPDATES = 60, 400
 MAX_LOG_WEIGHT = 3.0
 MIN_WEIGHT = 1e-4  # a batch of bad steps has weights, too
+MIN_AGREEMENT = 0.1  # correlation of members below which their advantages shrink
 RELATIVE_MIN_STD = 1e-6  # what varies less is rounding
 
 
@@ -60,7 +61,7 @@ def start_value(rewards: Array, steps: StepTable, gamma: float) -> float:
 
 def fit_advantages(
     value_net: ScalarPredictor,
-    action_value_net: ScalarPredictor,
+    advantage_net: ScalarPredictor,
     optimizer: th.optim.Optimizer,
     features: th.Tensor,
     actions: th.Tensor,
@@ -71,14 +72,14 @@ def fit_advantages(
     n_sweeps: int,
 ) -> tuple[Array, dict[str, float]]:
     """
-    Standardised advantages Q(o, a) - V(o) of all steps, of shape ``(n_steps,)``, and what to log.
+    Standardised advantages of all steps, of shape ``(n_steps,)``, and what to log.
 
-    λ-returns are mostly the luck of later actions. Their regression on observation and action keeps what this action explains.
-    Each member learns from its own share of the trajectories, so that what all of them say is no luck either: advantages are
-    scaled down by the correlation of the members' answers.
+    What a λ-return exceeds the value by is mostly the luck of later actions: its regression on observation and action keeps
+    what this action explains. Members learn from different trajectories; advantages that they do not agree on at all are
+    luck, too, and vanish.
 
-    :param value_net: V; it learns.
-    :param action_value_net: Q, of as many members; it learns.
+    :param value_net: V(o); it learns.
+    :param advantage_net: A(o, a), of as many members; it learns.
     :param optimizer: Optimizer of both.
     :param features: Features of the observations of all steps, of shape ``(n_steps, features_dim)``.
     :param actions: Their encoded actions, of shape ``(n_steps, encoded_dim)``.
@@ -89,37 +90,35 @@ def fit_advantages(
     :param n_sweeps: Sets of targets; each is learnt for an epoch or so.
     """
     pairs = th.cat((features, actions), dim=1)
-    nets, n_members = (value_net, action_value_net), value_net.n_members
     if value_net.is_new:
-        for net in nets:
-            net.set_statistics(start_value(rewards, steps, gamma), 1.0)
-    shares = _shares(steps, n_members, features.device)
+        value_net.set_statistics(start_value(rewards, steps, gamma), 1.0)
+    shares = _shares(steps, value_net.n_members, features.device)
     n_updates = int(np.clip(len(rewards) // BATCH_SIZE, MIN_UPDATES, MAX_UPDATES))
     for _ in range(n_sweeps):
         values = value_net.predict(features).mean(dim=0).cpu().numpy()
         targets = lambda_returns(rewards, values, steps, gamma, gae_lambda)
-        for net in nets:
-            net.set_statistics(float(targets.mean()), spread(targets))
+        value_net.set_statistics(float(targets.mean()), spread(targets, targets))
+        advantage_net.set_statistics(0.0, spread(targets - values, targets))
         standardised = value_net.standardise(th.as_tensor(targets, device=features.device))
-        for drawn in th.rand(n_updates, n_members, BATCH_SIZE // n_members, device=features.device):
+        unit = (value_net.std / advantage_net.std).float()
+        for drawn in th.rand(n_updates, len(shares), BATCH_SIZE // len(shares), device=features.device):
             rows = th.stack([share[(u * len(share)).long()] for share, u in zip(shares, drawn, strict=True)])
-            action_values = action_value_net(pairs[rows])  # (n_members, batch_size)
-            action_value_loss = (action_values - standardised[rows]).square().mean()
-            value_loss = (value_net(features[rows]) - action_values.detach()).square().mean()
+            errors = standardised[rows] - value_net(features[rows])  # (n_members, batch_size)
+            value_loss = errors.square().mean()
+            advantage_loss = (unit * errors.detach() - advantage_net(pairs[rows])).square().mean()
             optimizer.zero_grad()
-            (action_value_loss + value_loss).backward()
+            (value_loss + advantage_loss).backward()
             optimizer.step()
-    all_values = value_net.predict(features)
-    answers = (action_value_net.predict(pairs) - all_values).cpu().numpy()  # (n_members, n_steps)
-    reliability = _agreement(answers)
-    logs = {
+    answers = advantage_net.predict(pairs).cpu().numpy()  # (n_members, n_steps)
+    agreement = _correlation(answers)
+    advantages = answers.mean(axis=0)
+    trust = min(1.0, agreement / MIN_AGREEMENT)
+    standardised_advantages: Array = trust * (advantages - advantages.mean()) / spread(advantages, targets)
+    return standardised_advantages, {
         "value_loss": value_loss.item(),
-        "action_value_loss": action_value_loss.item(),
-        "advantage_reliability": reliability,
+        "advantage_loss": advantage_loss.item(),
+        "advantage_agreement": agreement,
     }
-    advantages, values = answers.mean(axis=0), all_values.mean(dim=0).cpu().numpy()
-    standardised_advantages: Array = reliability * (advantages - advantages.mean()) / spread(advantages, values)
-    return standardised_advantages, logs
 
 
 def _shares(steps: StepTable, n_members: int, device: th.device) -> list[th.Tensor]:
@@ -131,8 +130,8 @@ def _shares(steps: StepTable, n_members: int, device: th.device) -> list[th.Tens
     return [th.as_tensor(share, device=device) for share in shares]
 
 
-def _agreement(answers: Array) -> float:
-    """Mean correlation of the members' answers, between 0 and 1; 1 for a single member."""
+def _correlation(answers: Array) -> float:
+    """Mean correlation of the members' answers, at least 0; 1 for a single member."""
     n_members = len(answers)
     if n_members == 1:
         return 1.0
@@ -141,7 +140,7 @@ def _agreement(answers: Array) -> float:
     scale = np.sqrt(np.outer(np.diag(covariances), np.diag(covariances)))
     correlations = covariances / np.where(scale > 0, scale, 1.0)
     pairs = correlations[np.triu_indices(n_members, 1)]
-    return float(np.clip(pairs.mean(), 0.0, 1.0))
+    return max(float(pairs.mean()), 0.0)
 
 
 def advantage_weights(advantages: Array, temperature: float) -> Array:
@@ -158,13 +157,13 @@ def advantage_weights(advantages: Array, temperature: float) -> Array:
     return weights
 
 
-def spread(array: Array, size: Array | None = None) -> float:
+def spread(array: Array, size: Array) -> float:
     """
     Standard deviation to divide differences by; where they are but rounding, a number so large that they vanish.
 
     :param array: Numbers in double precision.
-    :param size: What they are differences of; the numbers themselves by default.
+    :param size: What they are differences of.
     """
-    magnitude = float(np.abs(array if size is None else size).max())
+    magnitude = float(np.abs(size).max())
     std = float(array.std())
     return std if std > RELATIVE_MIN_STD * magnitude else magnitude or 1.0

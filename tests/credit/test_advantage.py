@@ -24,11 +24,11 @@ def fit(observations, actions, rewards, steps, gamma=0.9, gae_lambda=0.8, n_swee
     th.manual_seed(0)
     features, actions = (th.as_tensor(np.asarray(part), dtype=th.float32) for part in (observations, actions))
     value_net = ScalarPredictor(features.shape[1], [32], nn.Tanh, n_members)
-    action_value_net = ScalarPredictor(features.shape[1] + actions.shape[1], [32], nn.Tanh, n_members)
-    optimizer = th.optim.Adam([*value_net.parameters(), *action_value_net.parameters()], lr=5e-3)
+    advantage_net = ScalarPredictor(features.shape[1] + actions.shape[1], [32], nn.Tanh, n_members)
+    optimizer = th.optim.Adam([*value_net.parameters(), *advantage_net.parameters()], lr=5e-3)
     rewards = np.asarray(rewards, dtype=np.float64)
     advantages, logs = fit_advantages(
-        value_net, action_value_net, optimizer, features, actions, rewards, steps, gamma, gae_lambda, n_sweeps
+        value_net, advantage_net, optimizer, features, actions, rewards, steps, gamma, gae_lambda, n_sweeps
     )
     return advantages, value_net.predict(features).mean(dim=0).numpy(), logs
 
@@ -86,7 +86,7 @@ def test_a_bandit():
     )
     assert np.abs(values - 3.0 * arms.mean()).max() < 0.3
     np.testing.assert_allclose(advantages, standardise(arms), atol=0.05)  # the noise of single rewards is not in it
-    assert logs["advantage_reliability"] > 0.99
+    assert logs["advantage_agreement"] > 0.99
 
 
 def test_a_two_step_decision_is_credited_with_what_follows_it():
@@ -130,28 +130,27 @@ def test_the_order_of_trajectories_changes_no_weight():
     rows = np.arange(len(rewards)).reshape(-1, 10)[order].reshape(-1)
     plain, _, _ = fit(observations, actions, rewards, steps)
     mixed, _, _ = fit(observations[rows], actions[rows], rewards[rows], steps)
-    assert np.corrcoef(plain[rows], mixed)[0, 1] > 0.98  # other minibatches, the same answer
+    assert np.corrcoef(plain[rows], mixed)[0, 1] > 0.95  # other minibatches, the same answer
 
 
-def weights_by_action(rewards, observations, actions):
+def steepness(seed, gain):
+    """How much more actions near 1 weigh than those near -1, where ``gain`` is what an action adds to the reward."""
+    observations, actions, _, rng = noisy_walks(seed, n_trajectories=200)
+    rewards = observations[:, 0] + gain * actions[:, 0] + 0.5 * rng.normal(size=2000)
     advantages, _, _ = fit(observations, actions, rewards, table([1] * 2000, [True] * 2000))
     weights = advantage_weights(advantages, 0.5)
-    return [weights[(low <= actions[:, 0]) & (actions[:, 0] < low + 0.5)].mean() for low in (-1.0, -0.5, 0.0, 0.5)]
+    return weights[actions[:, 0] > 0.5].mean() / weights[actions[:, 0] < -0.5].mean()
 
 
 def test_outcomes_that_do_not_depend_on_actions_give_flat_weights():
-    observations, actions, _, rng = noisy_walks(n_trajectories=200)
-    rewards = observations[:, 0] + 0.5 * rng.normal(size=2000)
-    flat = weights_by_action(rewards, observations, actions)
-    assert max(flat) < 1.2 * min(flat)
-    steep = weights_by_action(rewards + actions[:, 0], observations, actions)
-    assert steep[-1] > 4 * steep[0]
+    assert np.median([steepness(seed, 0.0) for seed in range(5)]) == pytest.approx(1.0, abs=0.05)
+    assert min(steepness(seed, 1.0) for seed in range(2)) > 4
 
 
 def test_a_single_member_has_nobody_to_agree_with():
     observations, actions, steps, _ = noisy_walks()
     _, _, logs = fit(observations, actions, actions[:, 0], steps, n_sweeps=1, n_members=1)
-    assert logs["advantage_reliability"] == 1.0
+    assert logs["advantage_agreement"] == 1.0
 
 
 def test_a_single_trajectory_is_shared_by_all_members():
@@ -179,6 +178,7 @@ def test_one_extraordinary_step_weighs_at_most_e_cubed_times_an_average_one():
 
 
 def test_rounding_is_no_spread():
-    assert spread(np.full(10, 1e6) + np.linspace(0, 1e-3, 10)) == pytest.approx(1e6)
-    assert spread(np.zeros(3)) == 1.0
-    assert spread(np.array([-1.0, 1.0])) == 1.0
+    numbers = 1e6 + np.linspace(0, 1e-3, 10)
+    assert spread(numbers, numbers) == pytest.approx(1e6)
+    assert spread(np.zeros(3), np.zeros(3)) == 1.0
+    assert spread(np.array([-1.0, 1.0]), np.array([-1.0, 1.0])) == 1.0
