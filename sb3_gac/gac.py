@@ -27,7 +27,7 @@ from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.credit import step_weights
 from sb3_gac.data.dataset import DatasetSource
-from sb3_gac.data.space import check_supported
+from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
 from sb3_gac.data.standardization import check_vectors
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
@@ -678,10 +678,10 @@ class GAC(OffPolicyAlgorithm):
             self._last_plans = PlanState(*state)
         if not isinstance(self.action_space, spaces.Box):
             return actions, actions
-        buffer_actions = self.policy.scale_action(actions)
+        buffer_actions = scale_actions(self.action_space, actions)
         if action_noise is not None:
             buffer_actions = np.clip(buffer_actions + action_noise(), -1, 1)
-        return self.policy.unscale_action(buffer_actions), buffer_actions
+        return unscale_actions(self.action_space, buffer_actions), buffer_actions
 
     def _store_transition(
         self,
