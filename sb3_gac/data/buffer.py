@@ -91,6 +91,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return int(self.lengths.sum())
 
     @property
+    def has_open_trajectories(self) -> bool:
+        """Whether there are trajectories whose episodes have not ended yet."""
+        return bool((self._open >= 0).any())
+
+    @property
     def returns(self) -> Array:
         """Undiscounted returns of the closed trajectories in env units, of shape ``(n_trajectories,)``, oldest first."""
         return self._table.closed["episode_return"].copy()
@@ -132,8 +137,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             records = np.zeros(len(starting), dtype=RECORD)
             records["column"], records["start"] = starting, self.n_rows
             self._open[starting] = self._table.append(records)
+        self._advance(1)  # before the trajectories grow: an interrupt in between leaves none longer than what is written
         lengths = self._table.step(self._open, reward)
-        self._advance(1)
         if self.plan_state is not None:
             for column in np.flatnonzero(done & (self.plan_state.ages == lengths)):
                 self._followed.append((int(self._open[column]), self.plan_state.plans[column].copy()))

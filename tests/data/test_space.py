@@ -123,7 +123,16 @@ def test_actions_scaled_and_back():
     np.testing.assert_array_equal(scale_actions(space, np.stack([space.low, space.high])), [-np.ones((2, 2)), np.ones((2, 2))])
 
 
-LIMITS = [(-1.0, 1.0), (-0.4, 0.7), (-3.0718, -0.0698), (0.0, 1e-7), (1.0, 1.0 + 1e-6), (-1e6, 1e-6), (-1e300, 1e300), (None, None)]
+LIMITS = [
+    (-1.0, 1.0),
+    (-0.4, 0.7),
+    (-3.0718, -0.0698),
+    (0.0, 1e-7),
+    (1.0, 1.0 + 1e-6),
+    (-1e6, 1e-6),
+    (-1e300, 1e300),
+    (None, None),
+]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
