@@ -255,6 +255,7 @@ class PlanActor(BasePolicy):
         :param returns: In env units, of shape ``(n_trajectories,)``.
         """
         predictor = self.model.return_predictor
+        returns = returns.cpu().double()  # squares of large ones do not fit float32
         std, least = returns.std(correction=0).item(), MIN_RETURN_SPREAD * returns.square().mean().sqrt().item()
         predictor.set_statistics(returns.mean().item(), std if std > least else max(least, predictor.return_std.item()))
 

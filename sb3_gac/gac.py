@@ -655,12 +655,12 @@ class GAC(OffPolicyAlgorithm):
     ) -> tuple[int, BaseCallback]:
         assert self.env is not None, "You must set the environment before calling learn()"
         is_reset = reset_num_timesteps or self._last_obs is None  # the environments are about to be
+        rollout_env = self._rollout_env
         if is_reset:
             self._warn_of_lost_steps()
             self._forget_rollout()
         if isinstance(self.action_noise, VectorizedActionNoise) and self.action_noise.n_envs != self.n_envs:
             self.action_noise = self.action_noise.base_noise  # made for other environments; SB3 vectorises it anew
-        rollout_env = self._rollout_env
         with rollout_env.keep_statistics():
             started = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
             if is_reset:
@@ -735,6 +735,7 @@ class GAC(OffPolicyAlgorithm):
             )
             assert state is not None
             self._last_plans = PlanState(*state)
+        self._rollout_env.check_actions(actions)  # an infinite one would be clipped
         if not isinstance(self.action_space, spaces.Box):
             return actions, actions
         buffer_actions = scale_actions(self.action_space, actions)

@@ -129,14 +129,23 @@ class RolloutEnv(VecEnvWrapper):
         self._check_observations(observations)
         self._pending = self._counts()
 
+    def check_actions(self, actions: np.ndarray) -> None:
+        """
+        Refuse actions that are not finite.
+
+        :param actions: Actions for the next step, in env units.
+        :raises ValueError: when one is not, before an environment has seen it.
+        """
+        self._check("action", actions, self._ages + 1, np.inf)
+
     def step_async(self, actions: np.ndarray) -> None:
         """
         Take a step.
 
         :param actions: Actions in env units.
-        :raises ValueError: when one is no number, before an environment has seen it.
+        :raises ValueError: when one is not finite.
         """
-        self._check("action", actions, self._ages + 1, np.inf)
+        self.check_actions(actions)
         self.forget()
         self.venv.step_async(actions)
 
