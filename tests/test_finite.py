@@ -1,4 +1,4 @@
-"""What an environment or a policy gives that is no number, or too large a one, is refused before anything has learnt from it."""
+"""What an environment or a policy gives that is not finite, or too large, is refused before anything has learnt from it."""
 
 import warnings
 
@@ -63,8 +63,7 @@ def statistics(normalizer: VecNormalize | None) -> list:
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("is_dict", [False, True])
 @pytest.mark.parametrize(
-    "what, value",
-    [("reward", v) for v in (np.nan, np.inf, -1e39, 1e20)] + [("observation", v) for v in (np.nan, -np.inf, 1e39)],
+    "what, value", [(what, v) for what in ("reward", "observation") for v in (np.nan, -np.inf, 1e39, 1e20)]
 )
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
 def test_a_step(small_gac, what, value, is_dict, normalized):

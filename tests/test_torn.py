@@ -1,4 +1,4 @@
-"""Every trajectory in the replay buffer is one episode from its start to its end, whatever has happened while it was collected."""
+"""Every trajectory in the replay buffer is an episode from start to end, whatever has happened while it was collected."""
 
 import copy
 import inspect
@@ -238,7 +238,12 @@ def test_the_same_environment_in_another_wrapper(small_gac):
         warnings.simplefilter("error")
         model.learn(20, reset_num_timesteps=False)
     assert model.replay_buffer.n_transitions > 40 - LENGTHS[1]  # the episode has gone on
-    for move in (env.reset, lambda: pytest.raises(Trouble, model.learn, 9, At(0, fail), reset_num_timesteps=False)):
+
+    def interrupt():
+        with pytest.raises(Trouble):
+            model.learn(9, At(0, fail), reset_num_timesteps=False)
+
+    for move in (env.reset, interrupt):
         move()
         model.set_env(env, force_reset=False)
         model.learn(20, reset_num_timesteps=False)
