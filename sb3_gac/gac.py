@@ -735,7 +735,7 @@ class GAC(OffPolicyAlgorithm):
             )
             assert state is not None
             self._last_plans = PlanState(*state)
-        self._rollout_env.check_actions(actions)  # an infinite one would be clipped
+            self._rollout_env.check_actions(actions)  # an infinite one would be clipped
         if not isinstance(self.action_space, spaces.Box):
             return actions, actions
         buffer_actions = scale_actions(self.action_space, actions)
