@@ -676,7 +676,7 @@ class GAC(OffPolicyAlgorithm):
             warnings.warn(
                 "every call of learn() resets the environments, and no episode had ended in the last one: no return of it is "
                 "learnt. Give it more timesteps, or reset_num_timesteps=False to go on with the episodes",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     @property

@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 import random
+import sys
 import warnings
 from unittest import mock
 
@@ -302,6 +303,50 @@ def test_whatever_happens(paged_gac, tmp_path, n_envs, normalized):
         model.learn(rng.randint(1, 30), reset_num_timesteps=False)
     assert n_errors == 40
     assert_whole(model, 200)
+
+
+def interrupt_after(n_lines: int, function) -> bool:
+    """
+    Whether a function was interrupted, as by Ctrl-C, at a line of what stores and steps.
+
+    :param n_lines: How many lines are run before.
+    :param function: The function.
+    """
+    places = tuple(f"sb3_gac/{name}.py" for name in ("gac", "rollout_env", "data/buffer", "data/table"))
+    left = n_lines
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if not frame.f_code.co_filename.endswith(places):
+            return None
+        left -= event == "line"
+        if left < 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_interrupted_at_any_line(paged_gac, normalized):
+    rng = random.Random(0)
+    model = paged_gac(2, normalized, buffer_size=600)
+    n_interrupts = 0
+    for _ in range(40):
+        reset = rng.random() < 0.2
+        n_interrupts += interrupt_after(rng.randrange(2000), lambda reset=reset: model.learn(60, reset_num_timesteps=reset))
+        model.learn(rng.randint(1, 30), reset_num_timesteps=False)
+    assert n_interrupts > 30
+    model.learn(100, reset_num_timesteps=False)
+    assert_whole(model, 20)
 
 
 def test_calls_shorter_than_an_episode_are_warned_of(paged_gac):

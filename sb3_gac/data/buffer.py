@@ -174,8 +174,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self.dones[rows[-1]] = 1.0
         self.timeouts[rows[-1]] = self.handle_timeout_termination and not trajectory.terminated
         record = (0, self.n_rows, n_steps, trajectory.total_return, True)
-        self._table.append(np.array([record], dtype=RECORD))
         self._advance(n_steps)
+        self._table.append(np.array([record], dtype=RECORD))
 
     def close_open_trajectories(self) -> None:
         """Close the open trajectories as truncated: the envs were reset, or will not be stepped again."""
@@ -187,11 +187,13 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         Where rewards are costs, a few steps alone would pass for one of the best trajectories.
         """
-        columns = self._open >= 0
-        if columns.any():
-            # For those who read the arrays without the table
-            self.dones[self.pos - 1, columns] = 1.0
-            self.timeouts[self.pos - 1, columns] = float(self.handle_timeout_termination)
+        columns = np.flatnonzero(self._open >= 0)
+        if len(columns):
+            # For those who read the arrays without the table. What an interrupt has kept from being stored has no row yet
+            records = self._table.records(self._open[columns])
+            cut, row = columns[~records["closed"] & (records["start"] < self.n_rows)], (self.n_rows - 1) % self.buffer_size
+            self.dones[row, cut] = 1.0
+            self.timeouts[row, cut] = float(self.handle_timeout_termination)
             self._open[columns] = -1
 
     def set_n_envs(self, n_envs: int) -> None:
@@ -378,9 +380,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             arrays[name][rows, columns] = np.reshape(values, (len(rewards), *arrays[name].shape[2:]))
 
     def _advance(self, n_rows: int) -> None:
-        self.n_rows += n_rows
-        self.pos = self.n_rows % self.buffer_size
-        self.full = self.n_rows >= self.buffer_size
+        n_rows += self.n_rows
+        # One statement: an interrupt comes before or after it
+        self.n_rows, self.pos, self.full = n_rows, n_rows % self.buffer_size, n_rows >= self.buffer_size
 
     def _close(self, columns: Array) -> None:
         """The open trajectories of these columns end with the row before ``pos``."""
