@@ -23,6 +23,7 @@ from sb3_gac.networks import (
     ReturnPredictor,
     TrajectoryModel,
 )
+from sb3_gac.scaling import scale_actions, unscale_actions
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
 
 MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
@@ -245,6 +246,7 @@ class PlanActor(BasePolicy):
         :param returns: In env units, of shape ``(n_trajectories,)``.
         """
         predictor = self.model.return_predictor
+        returns = returns.cpu().double()  # squares of large ones do not fit float32
         std, least = returns.std(correction=0).item(), MIN_RETURN_SPREAD * returns.square().mean().sqrt().item()
         predictor.set_statistics(returns.mean().item(), std if std > least else max(least, predictor.return_std.item()))
 
@@ -361,14 +363,27 @@ class PlanActor(BasePolicy):
                 plans, ages = self._carry(state, n_envs, episode_start, obs_tensor, deterministic, target_return)
             buffer_actions = self(obs_tensor, plans, th.as_tensor(ages, device=plans.device), deterministic).cpu().numpy()
 
-        actions = buffer_actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.action_space, spaces.Box):
-            actions = self.unscale_action(actions)
-        else:
-            actions = actions.astype(self.action_space.dtype)
+        actions = unscale_actions(self.action_space, buffer_actions)
         if not is_vectorized:
             actions = actions.squeeze(axis=0)
         return actions, PlanState(plans.cpu().numpy(), ages + 1)
+
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """
+        Buffer actions, in [-1, 1], for actions of a Box.
+
+        :param action: Actions in env units, of shape ``(*action_shape,)`` or ``(n_envs, *action_shape)``.
+        """
+        return scale_actions(self.action_space, action)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """
+        Actions in env units, inside of the Box to the last bit.
+
+        :param scaled_action: Buffer actions, of shape ``(*action_shape,)`` or ``(n_envs, *action_shape)``.
+        """
+        rows = np.reshape(scaled_action, (-1, *self.action_space.shape))  # type: ignore[misc]
+        return unscale_actions(self.action_space, rows).reshape(np.shape(scaled_action))
 
     def _carry(
         self,

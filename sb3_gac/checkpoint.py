@@ -67,8 +67,6 @@ def save_checkpoint(model: GAC, save_path: str | Path, keep: int = 2) -> Path:
         shutil.rmtree(leftover)
 
     model._forget_rollout()
-    if model.action_noise is not None:
-        model.action_noise.reset()  # as ``learn`` does when it resumes
     seed = int(np.random.randint(2**31 - 1))
 
     checkpoint = folder / f"checkpoint_{_number(latest_checkpoint(folder)) + 1}"
@@ -277,10 +275,7 @@ def _restart(model: GAC, seed: int) -> None:
     if env is None or isinstance(env, OfflineVecEnv):
         return
     env.seed(seed)
-    model._last_obs = env.reset()  # type: ignore[assignment]
-    model._last_episode_starts = np.ones(env.num_envs, dtype=bool)
-    if model._vec_normalize_env is not None:
-        model._last_original_obs = model._vec_normalize_env.get_original_obs()
+    model._restart_rollout()
 
 
 def _restore_normalization(model: GAC, saved: dict[str, Any] | None, checkpoint: Path) -> None:

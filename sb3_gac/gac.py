@@ -20,6 +20,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
@@ -27,12 +28,13 @@ from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards
 from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
 from sb3_gac.data.dataset import DatasetSource
-from sb3_gac.data.space import check_supported
+from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
 from sb3_gac.data.standardization import check_vectors
 from sb3_gac.exploration import RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
+from sb3_gac.rollout_env import RolloutEnv
 from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
@@ -251,6 +253,7 @@ class GAC(OffPolicyAlgorithm):
         self._is_random = np.zeros(0, dtype=bool)  # environments whose episode follows a random policy
         self._last_plans: PlanState | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
+        self._stepped_env: RolloutEnv | None = None
 
         if env is None:  # a data set, the loaded model or set_env() will bring them
             self.observation_space = self.action_space = None  # type: ignore[assignment]
@@ -681,26 +684,82 @@ class GAC(OffPolicyAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        if reset_num_timesteps or self._last_obs is None:  # the environments are about to be reset
+        assert self.env is not None, "You must set the environment before calling learn()"
+        is_reset = reset_num_timesteps or self._last_obs is None  # the environments are about to be
+        rollout_env = self._rollout_env
+        if is_reset:
+            self._warn_of_lost_steps()
             self._forget_rollout()
         if isinstance(self.action_noise, VectorizedActionNoise) and self.action_noise.n_envs != self.n_envs:
             self.action_noise = self.action_noise.base_noise  # made for other environments; SB3 vectorises it anew
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        with rollout_env.keep_statistics():
+            started = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+            if is_reset:
+                assert self._last_obs is not None
+                rollout_env.check_reset(self._last_obs)
+                rollout_env.store()
+        return started
+
+    def _warn_of_lost_steps(self) -> None:
+        if self._is_offline or self.replay_buffer is None or self._episode_num > 0:
+            return
+        if self.replay_buffer.has_open_trajectories:
+            warnings.warn(
+                "every call of learn() resets the environments, and no episode had ended in the last one: no return of it is "
+                "learnt. Give it more timesteps, or reset_num_timesteps=False to go on with the episodes",
+                stacklevel=5,
+            )
+
+    @property
+    def _rollout_env(self) -> RolloutEnv:
+        assert self.env is not None
+        if self._stepped_env is None or self._stepped_env.venv is not self.env:
+            last, self._stepped_env = self._stepped_env, RolloutEnv(self.env)
+            if last is not None and not last.is_known:  # other wrappers around environments that still have to be reset
+                self._stepped_env.forget()
+        return self._stepped_env
 
     def _forget_rollout(self) -> None:
         """The episodes under way will not go on: nobody knows what they would have returned."""
+        if self._stepped_env is not None:
+            self._stepped_env.forget()
         if self.replay_buffer is not None:
             self.replay_buffer.drop_open_trajectories()
+        if self.action_noise is not None:
+            self.action_noise.reset()
         self._last_plans = None
         self._rollout_returns = np.zeros(self.n_envs)
+
+    def _restart_rollout(self) -> None:
+        """Forget the episodes under way, and begin new ones."""
+        self._forget_rollout()
+        rollout_env = self._rollout_env
+        self._last_obs = rollout_env.reset()  # type: ignore[assignment]
+        self._last_episode_starts = np.ones(rollout_env.num_envs, dtype=bool)
+        if self._vec_normalize_env is not None:
+            self._last_original_obs = self._vec_normalize_env.get_original_obs()
+        rollout_env.store()
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As SB3's, but plans are carried from step to step, and the first episodes follow random policies."""
+        """
+        As SB3's, but plans are carried from step to step, and the first episodes follow random policies.
+
+        Environments that are not where the last transition ended begin new episodes: there was an error in a step, a callback
+        that stopped the rollout, or somebody else who stepped or reset them.
+        """
+        if self._rollout_env.was_moved:
+            warnings.warn(
+                "the training environments were stepped or reset outside of learn(), such as by an evaluation: their episodes "
+                "under way are dropped, and they are reset. Evaluate in environments of their own to keep all episodes",
+                stacklevel=2,
+            )
+        if self._last_obs is None or not self._rollout_env.is_known:
+            self._restart_rollout()
         assert self._last_obs is not None and self._last_episode_starts is not None
         self._begin_episodes(np.asarray(self._last_episode_starts, dtype=bool), learning_starts)
-        is_random = self._is_random
+        is_box, is_random = isinstance(self.action_space, spaces.Box), self._is_random
         if is_random.all():
             buffer_actions = self._random_actions()
         else:
@@ -709,16 +768,16 @@ class GAC(OffPolicyAlgorithm):
             )
             assert state is not None
             self._last_plans = PlanState(*state)
-            is_box = isinstance(self.action_space, spaces.Box)
-            buffer_actions = self.policy.scale_action(actions) if is_box else actions
+            self._rollout_env.check_actions(actions)  # an infinite one would be clipped
+            buffer_actions = scale_actions(self.action_space, actions) if is_box else actions
             if is_random.any():
                 buffer_actions = buffer_actions.copy()
                 buffer_actions[is_random] = self._random_actions()[is_random]
-        if not isinstance(self.action_space, spaces.Box):
+        if not is_box:
             return buffer_actions, buffer_actions
         if action_noise is not None:
             buffer_actions = np.clip(buffer_actions + action_noise(), -1, 1)
-        return self.policy.unscale_action(buffer_actions), buffer_actions
+        return unscale_actions(self.action_space, buffer_actions), buffer_actions
 
     def _begin_episodes(self, is_start: Array, learning_starts: int) -> None:
         """
@@ -764,6 +823,10 @@ class GAC(OffPolicyAlgorithm):
         infos: list[dict[str, Any]],
     ) -> None:
         assert isinstance(replay_buffer, TrajectoryReplayBuffer)
+        rollout_env = self._rollout_env
+        if not rollout_env.is_pending:  # a callback has begun new episodes since the step
+            return
+        rollout_env.restore_latest()
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._last_episode_starts = dones
         rewards = reward if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
@@ -773,16 +836,15 @@ class GAC(OffPolicyAlgorithm):
             self.target_return.update(float(self._rollout_returns[env_index]))
             self._rollout_returns[env_index] = 0.0
             self._tell_target()
+        rollout_env.store()  # last: whatever is interrupted before ends in new episodes
 
-    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+    def collect_rollouts(self, env: VecEnv, *args: Any, **kwargs: Any) -> RolloutReturn:
         """
-        As SB3's, but a rollout that a callback stops, whose last step SB3 does not store, ends the episodes under way.
+        As SB3's, in environments that are watched, see :class:`~sb3_gac.rollout_env.RolloutEnv`.
 
         The number of steps that it returns is that of the gradient steps where ``gradient_steps`` is negative.
         """
-        rollout = super().collect_rollouts(*args, **kwargs)
-        if not rollout.continue_training:
-            self._last_obs = None
+        rollout = super().collect_rollouts(self._rollout_env, *args, **kwargs)
         if self.gradient_steps < -1:
             rollout = rollout._replace(episode_timesteps=math.ceil(rollout.episode_timesteps / -self.gradient_steps))
         return rollout
@@ -912,7 +974,9 @@ class GAC(OffPolicyAlgorithm):
         self.replay_buffer = replay_buffer
 
     def _excluded_save_params(self) -> list[str]:
-        passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_is_random"]
+        passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_is_random", "_stepped_env"]
+        if self._stepped_env is not None and not self._stepped_env.is_known:
+            passing.append("_last_obs")  # nothing goes on from it
         return [*super()._excluded_save_params(), "actor", "offline_buffer", *passing]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -185,6 +185,14 @@ class LatentPlanPolicy(BasePolicy):
             self.set_training_mode(False)
         return self.actor.predict(observation, state, episode_start, deterministic, target_return)
 
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """See :meth:`PlanActor.scale_action <sb3_gac.actor.PlanActor.scale_action>`."""
+        return self.actor.scale_action(action)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """See :meth:`PlanActor.unscale_action <sb3_gac.actor.PlanActor.unscale_action>`."""
+        return self.actor.unscale_action(scaled_action)
+
 
 MlpPolicy = LatentPlanPolicy
 

@@ -24,6 +24,8 @@ CHAINS = (
     "gac -> asking",
     "extra -> plots",
     "atomic -> gac",
+    "scaling -> data -> rollout_env -> gac",
+    "scaling -> actor",
     "arguments -> actor",
     "atomic -> plots",
     "digest -> hub",

@@ -84,6 +84,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return int(self.lengths.sum())
 
     @property
+    def has_open_trajectories(self) -> bool:
+        """Whether there are trajectories whose episodes have not ended yet."""
+        return bool((self._open >= 0).any())
+
+    @property
     def returns(self) -> Array:
         """Undiscounted returns of the closed trajectories in env units, of shape ``(n_trajectories,)``, oldest first."""
         return self._table.closed["episode_return"].copy()
@@ -125,8 +130,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             records = np.zeros(len(starting), dtype=RECORD)
             records["column"], records["start"] = starting, self.n_rows
             self._open[starting] = self._table.append(records)
+        self._advance(1)  # before the trajectories grow: an interrupt in between leaves none longer than what is written
         lengths = self._table.step(self._open, reward)
-        self._advance(1)
         self._cut(~done & (lengths == self.buffer_size))
         self._close(done)
 
@@ -152,8 +157,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self.dones[rows[-1]] = 1.0
         self.timeouts[rows[-1]] = self.handle_timeout_termination and not trajectory.terminated
         record = (0, self.n_rows, n_steps, trajectory.total_return, True)
-        self._table.append(np.array([record], dtype=RECORD))
         self._advance(n_steps)
+        self._table.append(np.array([record], dtype=RECORD))
 
     def close_open_trajectories(self) -> None:
         """Close the open trajectories as truncated: the envs were reset, or will not be stepped again."""
@@ -165,11 +170,13 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         Where rewards are costs, a few steps alone would pass for one of the best trajectories.
         """
-        columns = self._open >= 0
-        if columns.any():
-            # For those who read the arrays without the table
-            self.dones[self.pos - 1, columns] = 1.0
-            self.timeouts[self.pos - 1, columns] = float(self.handle_timeout_termination)
+        columns = np.flatnonzero(self._open >= 0)
+        if len(columns):
+            # For those who read the arrays without the table. What an interrupt has kept from being stored has no row yet
+            records = self._table.records(self._open[columns])
+            cut, row = columns[~records["closed"] & (records["start"] < self.n_rows)], (self.n_rows - 1) % self.buffer_size
+            self.dones[row, cut] = 1.0
+            self.timeouts[row, cut] = float(self.handle_timeout_termination)
             self._open[columns] = -1
 
     def set_n_envs(self, n_envs: int) -> None:
@@ -332,9 +339,9 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             arrays[name][rows, columns] = np.reshape(values, (len(rewards), *arrays[name].shape[2:]))
 
     def _advance(self, n_rows: int) -> None:
-        self.n_rows += n_rows
-        self.pos = self.n_rows % self.buffer_size
-        self.full = self.n_rows >= self.buffer_size
+        n_rows += self.n_rows
+        # One statement: an interrupt comes before or after it
+        self.n_rows, self.pos, self.full = n_rows, n_rows % self.buffer_size, n_rows >= self.buffer_size
 
     def _close(self, columns: Array) -> None:
         """The open trajectories of these columns end with the row before ``pos``."""

@@ -1,4 +1,4 @@
-"""Do trajectories fit the spaces of an env, and how do env actions become buffer actions."""
+"""Do trajectories fit the spaces of an env."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,37 +8,11 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_gac.data.trajectory import Array, Observations, Trajectory, error_context
+from sb3_gac.scaling import scale_actions as scale_actions
+from sb3_gac.scaling import unscale_actions as unscale_actions
 
 # Share of the range of an action by which rounding may carry it over a bound
 _ROUNDING = 1e-5
-
-
-def scale_actions(action_space: spaces.Space[Any], actions: Array) -> Array:
-    """
-    Buffer actions for actions in env units: Box actions are scaled to float32 in [-1, 1], others are left alone.
-
-    :param action_space: Action space of the env.
-    :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
-    """
-    if not isinstance(action_space, spaces.Box):
-        return actions
-    low, high = action_space.low.astype(np.float64), action_space.high.astype(np.float64)
-    return np.clip(2.0 * (actions - low) / (high - low) - 1.0, -1.0, 1.0).astype(np.float32)
-
-
-def unscale_actions(action_space: spaces.Space[Any], buffer_actions: Array) -> Array:
-    """
-    Actions in env units for the rows of a buffer, the inverse of :func:`scale_actions`.
-
-    :param action_space: Action space of the env.
-    :param buffer_actions: Rows of a replay buffer, of shape ``(n_steps, action_dim)``.
-    :return: Actions of shape ``(n_steps, *action_shape)``.
-    """
-    actions = buffer_actions.reshape(len(buffer_actions), *(action_space.shape or ()))
-    if not isinstance(action_space, spaces.Box):
-        return actions.astype(action_space.dtype)
-    low, high = action_space.low.astype(np.float64), action_space.high.astype(np.float64)
-    return (low + 0.5 * (actions.astype(np.float64) + 1.0) * (high - low)).astype(action_space.dtype)
 
 
 def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Space[Any], spaces.Space[Any]]:

@@ -28,7 +28,7 @@ class TrajectoryTable:
         self._records = np.zeros(64, dtype=RECORD)
         # Ids of the first record of the array, of the oldest trajectory alive and of the next to come
         self._offset = self._head = self._tail = 0
-        self._n_closed = 0
+        # Cleared before every change: an interrupt then leaves nothing in it that is no longer true
         self._cache: dict[str, Array] = {}
 
     def __len__(self) -> int:
@@ -42,7 +42,13 @@ class TrajectoryTable:
     @property
     def closed(self) -> Array:
         """Records of the closed trajectories."""
-        return self.selectable if self._n_closed else self.alive[:0]
+        return self.selectable if self._has_closed else self.alive[:0]
+
+    @property
+    def _has_closed(self) -> bool:
+        if "has_closed" not in self._cache:
+            self._cache["has_closed"] = np.asarray(self.alive["closed"].any())
+        return bool(self._cache["has_closed"])
 
     @property
     def selectable(self) -> Array:
@@ -51,11 +57,11 @@ class TrajectoryTable:
 
         :raises RuntimeError: when there is none at all.
         """
-        if len(self) == 0:
-            raise RuntimeError("Unable to sample from an empty buffer: add a transition or a trajectory before.")
         if "selectable" not in self._cache:
             alive = self.alive
-            self._cache["selectable"] = alive[alive["closed"]] if self._n_closed else alive.copy()
+            self._cache["selectable"] = alive[alive["closed"] if self._has_closed else alive["length"] > 0]
+        if len(self._cache["selectable"]) == 0:
+            raise RuntimeError("Unable to sample from an empty buffer: add a transition or a trajectory before.")
         return self._cache["selectable"]
 
     @property
@@ -71,15 +77,14 @@ class TrajectoryTable:
         :param records: Their records, in the order of ``start``.
         :return: Their ids.
         """
+        self._cache.clear()
         if self._tail - self._offset + len(records) > len(self._records):
             alive = self.alive
-            self._records = np.concatenate([alive, np.zeros(max(64, len(alive) + len(records)), dtype=RECORD)])
-            self._offset = self._head
+            room = np.zeros(max(64, len(alive) + len(records)), dtype=RECORD)
+            self._records, self._offset = np.concatenate([alive, room]), self._head
         ids = self._tail + np.arange(len(records))
         self._records[ids - self._offset] = records
         self._tail += len(records)
-        self._n_closed += int(records["closed"].sum())
-        self._cache.clear()
         return ids
 
     def step(self, ids: Array, rewards: Array) -> Array:
@@ -90,11 +95,11 @@ class TrajectoryTable:
         :param rewards: Rewards of the step, of the same shape.
         :return: Their lengths.
         """
+        if not self._has_closed:
+            self._cache.clear()
         indices = ids - self._offset
         self._records["length"][indices] += 1
         self._records["episode_return"][indices] += rewards
-        if not self._n_closed:
-            self._cache.clear()
         lengths: Array = self._records["length"][indices]
         return lengths
 
@@ -105,9 +110,8 @@ class TrajectoryTable:
         :param ids: Their ids, each once; they were open.
         """
         if len(ids):
-            self._records["closed"][ids - self._offset] = True
-            self._n_closed += len(ids)
             self._cache.clear()
+            self._records["closed"][ids - self._offset] = True
 
     def evict(self, start: int) -> None:
         """
@@ -116,10 +120,8 @@ class TrajectoryTable:
         :param start: Rows below it are about to be overwritten.
         """
         if len(self) and self._records["start"][self._head - self._offset] < start:
-            n_evicted = int(np.searchsorted(self.alive["start"], start))
-            self._n_closed -= int(self.alive["closed"][:n_evicted].sum())
-            self._head += n_evicted
             self._cache.clear()
+            self._head += int(np.searchsorted(self.alive["start"], start))
 
     def draw(self, n_trajectories: int) -> Array:
         """

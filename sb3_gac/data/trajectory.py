@@ -12,6 +12,9 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Observations: TypeAlias = Array | dict[str, Array]
 
+# Observations and rewards above have squares, which variances are made of, that float32 cannot hold
+LARGEST = 1e18
+
 
 def map_observations(function: Callable[[Array], Array], observations: Observations) -> Observations:
     """
@@ -63,7 +66,7 @@ class Trajectory:
     :param terminated: Whether the episode ended in a terminal state.
     :param truncated: Whether it was stopped from outside: time limit, reset, end of the recording.
     :raises ValueError: when it is empty, did not end, has fields of different lengths or shapes that make no sense,
-        or holds anything but finite numbers; the message names the field and the step.
+        or holds anything but finite numbers that squares can be taken of in float32; the message names the field and the step.
     """
 
     observations: Observations
@@ -88,7 +91,8 @@ class Trajectory:
         for name, array in [*observation_items(self.observations), ("actions", self.actions), ("rewards", self.rewards)]:
             if array.shape[:1] != (len(self),):
                 raise ValueError(f"{name} of shape {array.shape} beside {len(self)} rewards: one row per step is needed")
-            check_finite(name, array)
+            # Actions are as large as the bounds of their space
+            check_finite(name, array, np.inf if name == "actions" else LARGEST)
         if not (self.terminated or self.truncated):
             raise ValueError("neither terminated nor truncated: a trajectory that was cut counts as truncated")
 
@@ -157,19 +161,33 @@ def discontinuities(observations: Observations, next_observations: Observations)
     return np.append(np.any(jumps, axis=0), False)
 
 
-def check_finite(name: str, array: Array) -> None:
+def first_unusable(array: Array, limit: float = LARGEST) -> int | None:
     """
-    Refuse what is no number.
+    The first row that holds anything but finite numbers that are not too large, or ``None``.
+
+    :param array: One row per step, or per environment.
+    :param limit: The largest absolute value that is usable.
+    """
+    if array.dtype.kind != "f" or array.size == 0:
+        return None
+    is_usable = np.abs(array) <= min(limit, np.finfo(array.dtype).max)  # no NaN is
+    return None if is_usable.all() else int(np.argmin(is_usable.reshape(len(array), -1).all(axis=1)))
+
+
+def check_finite(name: str, array: Array, limit: float = LARGEST) -> None:
+    """
+    Refuse what is no number, or too large a one.
 
     :param name: Name of the field, for the message.
     :param array: One row per step.
+    :param limit: The largest absolute value that is not too large.
     :raises ValueError: naming the field and the step.
     """
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} have dtype {array.dtype}, numbers are needed")
-    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
-        step = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
-        raise ValueError(f"{name} at step {step} are not finite: {array[step]}")
+    if (step := first_unusable(array, limit)) is not None:
+        fault = f"larger than {limit:g}" if np.isfinite(array[step]).all() else "not finite"
+        raise ValueError(f"{name} at step {step} are {fault}: {array[step]}")
 
 
 def _take(observations: Observations, steps: slice) -> Observations:

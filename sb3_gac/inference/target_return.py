@@ -42,6 +42,7 @@ class TargetReturn:
 
         :param returns: Sample of the returns that are learnt from, in env units, of shape ``(n_trajectories,)``.
         """
+        returns = returns.astype(np.float64)  # squares of large ones do not fit float32
         self.unit = float(returns.std())
         self.low = float(np.quantile(returns, self.quantile))
         self.high = float(returns.max()) + self.headroom * self.unit

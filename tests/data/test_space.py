@@ -123,6 +123,39 @@ def test_actions_scaled_and_back():
     np.testing.assert_array_equal(scale_actions(space, np.stack([space.low, space.high])), [-np.ones((2, 2)), np.ones((2, 2))])
 
 
+LIMITS = [
+    (-1.0, 1.0),
+    (-0.4, 0.7),
+    (-3.0718, -0.0698),
+    (0.0, 1e-7),
+    (1.0, 1.0 + 1e-6),
+    (-1e6, 1e-6),
+    (-1e300, 1e300),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("bounds", LIMITS, ids=str)
+def test_no_rounding_leads_out_of_a_box(dtype, bounds):
+    limits = np.finfo(dtype)
+    low, high = (limits.min, limits.max) if bounds[0] is None else np.clip(bounds, limits.min, limits.max).astype(dtype)
+    if not low < high:
+        pytest.skip("the bounds are one number of this type")
+    space = spaces.Box(low, high, (3,), dtype)
+    rng = np.random.default_rng(0)
+    buffer_actions = np.concatenate([rng.uniform(-1, 1, (2000, 3)), [[-1, 0, 1]], 1 - 1e-7 * rng.random((100, 3))])
+    buffer_actions = buffer_actions.astype(np.float32)
+    with np.errstate(all="raise", under="ignore"):
+        actions = unscale_actions(space, buffer_actions)
+        scaled = scale_actions(space, actions)
+    assert actions.dtype == dtype and all(space.contains(action) for action in actions)
+    assert actions[2000, 0] == low and actions[2000, 2] == high
+    assert np.isfinite(scaled).all() and np.abs(scaled).max() <= 1
+    if bounds[0] is None:
+        np.testing.assert_allclose(scaled, buffer_actions, atol=1e-3 if dtype == np.float16 else 1e-6)
+
+
 @pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(3)])
 def test_integer_actions_are_left_alone(space):
     actions = np.stack([space.sample() for _ in range(5)])
