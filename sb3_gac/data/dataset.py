@@ -75,7 +75,7 @@ def _load(
         trajectories = buffer_trajectories(data)
         return trajectories, (data.observation_space, data.action_space), "replay buffer"
     if isinstance(data, str | Path) and Path(data).suffix in (".hdf5", ".h5"):
-        return *read_d4rl(data), str(data)
+        return *read_d4rl(data, action_space), str(data)
     if isinstance(data, str | Path) or is_minari(data):
         dataset = open_minari(data)
         return load_minari(dataset), (dataset.observation_space, dataset.action_space), str(dataset.spec.dataset_id)

@@ -41,7 +41,9 @@ def unscale_actions(action_space: spaces.Space[Any], buffer_actions: Array) -> A
     return (low + 0.5 * (actions.astype(np.float64) + 1.0) * (high - low)).astype(action_space.dtype)
 
 
-def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+def infer_spaces(
+    observations: Observations, actions: Array, action_space: spaces.Space[Any] | None = None
+) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """
     Spaces that fit arrays of which nothing else is known.
 
@@ -50,6 +52,7 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
 
     :param observations: Observations of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
     :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
+    :param action_space: Action space, where it is known.
     :return: Observation space and action space.
     """
 
@@ -63,6 +66,8 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
         observation_space = spaces.Dict({key: box(array) for key, array in observations.items()})
     else:
         observation_space = box(observations)
+    if action_space is not None:
+        return observation_space, action_space
     if actions.dtype.kind in "iu" and actions[0].size == 1:
         return observation_space, spaces.Discrete(int(actions.max()) + 1)
     if actions.dtype.kind in "iub":
