@@ -78,7 +78,7 @@ def _load(
         return *read_d4rl(data, action_space), str(data)
     if isinstance(data, str | Path) or is_minari(data):
         dataset = open_minari(data)
-        return load_minari(dataset), (dataset.observation_space, dataset.action_space), str(dataset.spec.dataset_id)
+        return load_minari(dataset), (dataset.observation_space, dataset.action_space), str(dataset.id)
     if isinstance(data, Sequence) and all(isinstance(item, Trajectory) for item in data):
         trajectories = list(data)
         if not trajectories:

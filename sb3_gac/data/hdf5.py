@@ -132,4 +132,3 @@ def _address(group: Any) -> int:
 
     address: int = h5py.h5o.get_info(group.id).addr
     return address
-

@@ -11,6 +11,14 @@ from sb3_gac.data.trajectory import Array, Observations, Trajectory, error_conte
 
 # Share of the range of an action by which rounding may carry it over a bound
 _ROUNDING = 1e-5
+# What a file may name
+REAL_DTYPES = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+)
 
 
 def scale_actions(action_space: spaces.Space[Any], actions: Array) -> Array:
