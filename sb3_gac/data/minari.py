@@ -53,7 +53,7 @@ def load_minari(data: Any, return_only: bool = False) -> list[Trajectory]:
     dataset = open_minari(data)
     with _reading(_name(dataset)):
         check_supported(dataset.observation_space, dataset.action_space)
-        trajectories = [_trajectory(index, *fields) for index, fields in enumerate(_episodes(dataset))]
+        trajectories = [_trajectory(index, fields) for index, fields in enumerate(_episodes(dataset))]
     check_spaces(trajectories, dataset.observation_space, dataset.action_space, source=_name(dataset))
     return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
 
@@ -186,20 +186,20 @@ def _name(dataset: Any) -> str:
     return str(dataset.id)
 
 
-def _episodes(dataset: Any) -> Iterator[tuple[Observations, Array, Array, Array, Array]]:
-    """Observations, actions, rewards, terminations and truncations of each episode; what else there is stays unread."""
-    storage, keys = dataset.storage, ("rewards", "terminations", "truncations")
+def _episodes(dataset: Any) -> Iterator[dict[str, Any]]:
+    """The fields of each episode that are needed; what else there is stays unread."""
+    storage, flat = dataset.storage, ("rewards", "terminations", "truncations")
     if storage.FORMAT != "hdf5":  # of a data set that the caller has opened
-        for episode in dataset.iterate_episodes():
-            yield episode.observations, np.asarray(episode.actions), *(np.asarray(getattr(episode, key)) for key in keys)
+        yield from map(vars, dataset.iterate_episodes())
     elif len(dataset.episode_indices) > 0:
         with open_hdf5(Path(storage.data_path) / DATA_FILE) as file:
             for index in dataset.episode_indices:
                 group = f"episode_{index}"
-                observations = _read(file, f"{group}/observations", dataset.observation_space, storage.jpeg_encoding)
-                actions = _read(file, f"{group}/actions", dataset.action_space, storage.jpeg_encoding)
-                assert not isinstance(actions, dict)
-                yield observations, actions, *(file.read(f"{group}/{key}") for key in keys)
+                yield {
+                    "observations": _read(file, f"{group}/observations", dataset.observation_space, storage.jpeg_encoding),
+                    "actions": _read(file, f"{group}/actions", dataset.action_space, storage.jpeg_encoding),
+                    **{name: file.read(f"{group}/{name}") for name in flat},
+                }
 
 
 def _read(file: Hdf5File, name: str, space: spaces.Space[Any], has_jpegs: bool) -> Observations:
@@ -228,16 +228,14 @@ def _read_jpegs(file: Hdf5File, name: str, space: spaces.Space[Any]) -> Array:
     return images
 
 
-def _trajectory(
-    index: int, observations: Observations, actions: Array, rewards: Array, terminations: Array, truncations: Array
-) -> Trajectory:
-    n_steps = len(rewards)
+def _trajectory(index: int, fields: dict[str, Any]) -> Trajectory:
+    n_steps = len(fields["rewards"])
     with error_context(f"trajectory {index}"):
-        terminated = bool(np.any(terminations[-1:]))
+        terminated = bool(np.any(fields["terminations"][-1:]))
         return Trajectory(
-            observations=map_observations(lambda array: np.asarray(array)[:n_steps], observations),
-            actions=actions,
-            rewards=rewards,
+            observations=map_observations(lambda array: np.asarray(array)[:n_steps], fields["observations"]),
+            actions=np.asarray(fields["actions"]),
+            rewards=np.asarray(fields["rewards"]),
             terminated=terminated,
-            truncated=bool(np.any(truncations[-1:])) or not terminated,
+            truncated=bool(np.any(fields["truncations"][-1:])) or not terminated,
         )

@@ -306,4 +306,4 @@ def _minari_references(dataset: str | Path | None) -> tuple[float, float] | None
         # Not installed, nor h5py, or no data set of Minari at all: the card does without
         return None
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    return None if low is None or high is None else (float(low), float(high))
+    return (float(low), float(high)) if isinstance(low, int | float) and isinstance(high, int | float) else None

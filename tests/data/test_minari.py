@@ -173,7 +173,7 @@ def test_truncated_files(datasets_path):
     intact = data.read_bytes()
     for n_bytes in (0, 1000, len(intact) - 100):
         data.write_bytes(intact[:n_bytes])
-        with pytest.raises(ValueError, match="made/up-v0: (not a readable HDF5 file, it may be truncated|.*has 0 bytes)"):
+        with pytest.raises(ValueError, match=r"made/up-v0: (not a readable HDF5 file, it may be truncated|.*has 0 bytes)"):
             load_minari("made/up-v0")
     data.write_bytes(intact)
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 3}))
