@@ -85,8 +85,10 @@ class Hdf5File:
         :raises ValueError: when it holds something else, or claims to be much larger than the file.
         """
         dataset = self[name]
-        if dataset.dtype.kind not in "biuf" or dataset.shape is None:
+        if dataset.dtype.kind not in "biuf":
             raise ValueError(f"{name} have dtype {dataset.dtype}, numbers are needed")
+        if not dataset.shape:
+            raise ValueError(f"{name} have the shape {dataset.shape}, one row per step is needed")
         self.spend(name, dataset.shape, dataset.dtype.itemsize)
         return np.asarray(dataset[()])
 

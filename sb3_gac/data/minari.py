@@ -50,12 +50,22 @@ def load_minari(data: Any, return_only: bool = False) -> list[Trajectory]:
     :raises ValueError: naming data set, trajectory and step, when the data set is corrupt or empty, its spaces are
         missing or not supported, a value is not finite, or shapes, dtypes or actions do not fit its spaces.
     """
+    trajectories, _ = read_minari(data)
+    return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
+
+
+def read_minari(data: Any) -> tuple[list[Trajectory], Any]:
+    """
+    Trajectories of a Minari data set, and the ``minari.MinariDataset``.
+
+    :param data: See :func:`load_minari`, also for what is raised.
+    """
     dataset = open_minari(data)
-    with _reading(_name(dataset)):
+    with _reading(str(dataset.id if is_minari(data) else data)):
         check_supported(dataset.observation_space, dataset.action_space)
         trajectories = [_trajectory(index, fields) for index, fields in enumerate(_episodes(dataset))]
-    check_spaces(trajectories, dataset.observation_space, dataset.action_space, source=_name(dataset))
-    return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
+        check_spaces(trajectories, dataset.observation_space, dataset.action_space)
+    return trajectories, dataset
 
 
 def open_minari(data: Any, download: bool = True) -> Any:
@@ -180,10 +190,6 @@ def _download(dataset_id: str) -> None:
         raise FileNotFoundError(
             f"Minari data set {dataset_id!r} is not installed and could not be downloaded: {error}"
         ) from error
-
-
-def _name(dataset: Any) -> str:
-    return str(dataset.id)
 
 
 def _episodes(dataset: Any) -> Iterator[dict[str, Any]]:

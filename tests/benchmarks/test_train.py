@@ -214,7 +214,7 @@ def test_any_environment_is_a_task() -> None:
 
 def test_a_minari_data_set_brings_its_environment_and_scores(tmp_path: Path) -> None:
     path = datasets.generate_dataset("maze2d-umaze", 300, output=tmp_path)
-    task = find_task(None, str(path))
+    task = find_task("data", str(path))
     assert isinstance(task, MinariTask)
     maze = get_task("maze2d-umaze")
     assert (task.name, task.horizon) == ("gac/maze2d-umaze-v0", maze.horizon)
