@@ -98,14 +98,14 @@ def mutate_json(data: Any, rng: np.random.Generator) -> str:
 
     walk(data, "")
     node, key, path = places[rng.integers(len(places))]
+    if rng.random() < 0.15:
+        del node[key]
+        return f"{path} removed"
     if isinstance(node[key], str) and node[key].startswith("{") and rng.random() < 0.7:  # JSON in JSON
         inner = json.loads(node[key])
         done = mutate_json(inner, rng)
         node[key] = json.dumps(inner)
         return f"{path}{done}"
-    if rng.random() < 0.15:
-        del node[key]
-        return f"{path} removed"
     other = places[rng.integers(len(places))]
     value = copy.deepcopy(other[0].get(other[1]) if isinstance(other[0], dict) else None) if rng.random() < 0.15 else None
     value = NASTY[rng.integers(len(NASTY))] if value is None else value
