@@ -241,7 +241,10 @@ def array_from_plain(data: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name} of shape {shape} is too large: more than {MAX_ELEMENTS:,} numbers")
     try:
         dtype = real_dtype(data["dtype"], name)
-        values = np.array([float(item) if isinstance(item, str) else item for item in items], dtype=dtype)
+        numbers = [float(item) if isinstance(item, str) else item for item in items]
+        values = np.array(numbers, dtype=dtype)
+        if any(value != number and number == number for value, number in zip(values.tolist(), numbers, strict=True)):
+            raise ValueError("they are rounded in it")
         return np.full(shape, values[0]) if len(values) == 1 else values.reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is not an array of shape {shape} and dtype {data['dtype']}: {error}") from error

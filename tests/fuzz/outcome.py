@@ -81,6 +81,8 @@ def _compare(found: Any, file: Path) -> str:
         return "read"
     given = json.loads((file / "gac.json").read_text())
     again = json.loads((save_safe(found, file.with_name("again")) / "gac.json").read_text())
+    for name in ("quantile", "rise", "fall", "headroom"):  # arguments say that, too, and count
+        del given["target_return"][name]
     for key in given.keys() - {"versions", "weights", "schema_version"}:
         if (difference := _difference(given[key], again.get(key))) is not None:
             return f"accepted, but changed: {key}{difference}"
@@ -92,4 +94,6 @@ def _difference(given: Any, again: Any) -> str | None:
         # What a file does not say has its default
         found = ((key, _difference(value, again.get(key))) for key, value in given.items())
         return next((f"/{key}{difference}" for key, difference in found if difference is not None), None)
+    if isinstance(given, list) and isinstance(again, list) and len(given) == len(again):
+        return _difference(dict(enumerate(given)), dict(enumerate(again)))
     return None if given == again or str(given) == str(again) else f": {str(given)[:100]} became {str(again)[:100]}"

@@ -136,6 +136,8 @@ def test_what_json_cannot_hold_is_named(value, message):
         {"$object": ["LinearSchedule"]},
         {"$object": "ConstantSchedule", "val": 1.0},  # here it is no learning rate
         {"$dtype": "(1000000000,)f8"},
+        {"$array": [10**12 + 1], "shape": [1], "dtype": "float32"},
+        {"$array": [0.5], "shape": [1], "dtype": "int64"},
         {"$array": [0], "shape": [True], "dtype": "float64"},
         {"$array": [0], "shape": [MAX_ELEMENTS + 1], "dtype": "float64"},
         {"$float": "1e999"},
