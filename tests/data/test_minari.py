@@ -62,6 +62,12 @@ def test_id_path_or_dataset(datasets_path):
         assert (dataset.observation_space, dataset.action_space) == SPACES
 
 
+def test_a_data_set_in_another_format_that_the_caller_has_opened(monkeypatch):
+    dataset = make_dataset([episode(3), episode(5)])
+    monkeypatch.setattr(type(dataset.storage), "FORMAT", "arrow")
+    assert [len(trajectory) for trajectory in load_minari(dataset)] == [3, 5]
+
+
 def test_filtered_dataset():
     dataset = make_dataset([episode(n_steps) for n_steps in (3, 5, 2)])
     filtered = dataset.filter_episodes(lambda episode: len(episode) > 2)

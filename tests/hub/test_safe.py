@@ -230,6 +230,28 @@ class TestNormalization:
         save_safe(model, tmp_path / "model", VecNormalize(vec(diary_env)))
         assert json.loads((tmp_path / "model" / "gac.json").read_text())["normalization"] is None
 
+    @pytest.mark.parametrize(
+        ("part", "changes", "message"),
+        [
+            ("settings", dict(norm_obs="yes"), r"settings\['norm_obs'\] is yes, which makes no sense"),
+            ("settings", dict(clip_obs="1"), r"settings\['clip_obs'\] is 1"),
+            ("settings", dict(epsilon={"$float": "nan"}), r"settings\['epsilon'\] is nan"),
+            ("settings", dict(norm_obs_keys={"$class": "torch.nn.ReLU"}), "is the class torch.nn.ReLU, which is not on"),
+            ("observations", dict(count="1"), "observations must hold mean, var and count"),
+            ("observations", dict(count=-1), "count not negative"),
+            ("observations", dict(var={"$array": [-1], "shape": [3], "dtype": "float64"}), "var and count not negative"),
+            ("observations", dict(mean={"$array": ["nan"], "shape": [3], "dtype": "float64"}), "must be finite"),
+            ("observations", dict(mean={"$array": [0], "shape": [4], "dtype": "float64"}), r"shapes \(4,\) and \(3,\)"),
+            ("returns", dict(mean={"$array": [0], "shape": [10**9], "dtype": "float64"}), "arrays of 1,000,000,000 numbers"),
+        ],
+    )
+    def test_statistics_of_anyone(self, normalized, tmp_path, part, changes, message):
+        path = save_safe(normalized, tmp_path / "model")
+        normalization = json.loads((path / "gac.json").read_text())["normalization"]
+        change(path, normalization={**normalization, part: normalization[part] | changes})
+        with pytest.raises(ValueError, match=rf"{path}.*{message}"):
+            load_safe(path)
+
     def test_what_does_not_fit(self, normalized, saved, diary_env, tmp_path):
         with pytest.raises(ValueError, match="saved without one"):
             load_safe(saved, VecNormalize(vec(diary_env)))
