@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         task = find_task(given.env, given.data)
         targets = given.targets
         if targets is None:
-            targets = choose_targets([trajectory.total_return for trajectory in load_dataset(given.data).trajectories])
+            dataset = load_dataset(given.data, action_space=task.make_env().action_space)
+            targets = choose_targets([trajectory.total_return for trajectory in dataset.trajectories])
         model = GAC.load(given.model, device="cpu")
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))

@@ -177,6 +177,10 @@ TASKS: dict[str, Task] = {
 """The nine benchmark tasks by name."""
 
 
+OF_DATA = "data"
+"""Stands for the environment that a data set names."""
+
+
 @dataclass(frozen=True)
 class MinariTask(Task):
     """
@@ -197,22 +201,25 @@ def find_task(env: str | None, data: str | None = None) -> Task:
     """
     A benchmark task, or what stands for one: an environment whose reference scores are NaN where nobody knows them.
 
-    :param env: name of a task or Gymnasium id; None for the environment of the data set.
+    :param env: name of a task or Gymnasium id; "data" for the environment that the data set names, which runs what its
+        files say.
     :param data: Minari id or path.
     :raises ValueError: when there is no such environment, or none is named.
     """
     if env in TASKS:
         require("envs", "mujoco", "gymnasium_robotics")
         return TASKS[env]
-    if env is not None:
+    if env not in (None, OF_DATA):
         try:
             spec = gym.spec(env)
         except gym.error.Error as error:
             raise ValueError(f"no benchmark task and no environment {env!r}: {error}; tasks: {', '.join(TASKS)}") from error
         return Task(env, env, spec.max_episode_steps or -1, np.nan, np.nan)
-    if data is None or Path(data).suffix in (".hdf5", ".h5"):
-        raise ValueError("say which environment: a Minari data set brings one, nothing else does")
+    if env is None or data is None or Path(data).suffix in (".hdf5", ".h5"):
+        raise ValueError(f"say which environment: {OF_DATA!r} is the one that a Minari data set names, if you trust its files")
     dataset = open_minari(data)
+    if dataset.env_spec is None:
+        raise ValueError(f"{data} names no environment: say which")
     metadata = dataset.storage.metadata
     references = (metadata.get("ref_min_score", np.nan), metadata.get("ref_max_score", np.nan))
     return MinariTask(dataset.id, dataset.env_spec.id, dataset.env_spec.max_episode_steps or -1, *references, dataset)

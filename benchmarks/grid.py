@@ -22,7 +22,7 @@ class Cell:
     """
     One run of the grid.
 
-    :param env: benchmark task or Gymnasium id; None for the environment of a Minari data set.
+    :param env: benchmark task or Gymnasium id; "data" for the environment that a Minari data set names.
     :param data: Minari id or path, path of a D4RL file; None for none or the task's own.
     :param algo: one of ``benchmarks.train`` or ``benchmarks.peers``.
     :param variant: name of the ablation; empty for the recipe as it is.

@@ -110,7 +110,7 @@ def add_run_options(parser: argparse.ArgumentParser, params_help: str) -> None:
     :param parser: is given them.
     :param params_help: what ``-params`` takes.
     """
-    parser.add_argument("--env", help=f"benchmark task or Gymnasium id; the tasks are {', '.join(TASKS)}")
+    parser.add_argument("--env", help=f"benchmark task or Gymnasium id, or 'data'; the tasks are {', '.join(TASKS)}")
     parser.add_argument("--data", help="Minari id or path, or a D4RL .hdf5 file (default: the task's, made if need be)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")

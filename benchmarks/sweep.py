@@ -170,7 +170,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = make_command_parser("sweep", __doc__)
     parser.add_argument(
-        "--data", nargs="+", required=True, metavar="DATA", help="tasks, TASK=PATH, Gymnasium ids, Minari ids or paths"
+        "--data", nargs="+", required=True, metavar="DATA", help="tasks, TASK=PATH, Gymnasium ids, data=MINARI_ID"
     )
     parser.add_argument("--algos", nargs="+", default=["gac"], metavar="ALGO", help=f"of {', '.join(ALL_ALGOS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

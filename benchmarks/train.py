@@ -4,7 +4,7 @@ Train and evaluate GAC: from a data set, from an environment, or from the one an
     python -m benchmarks.train --env maze2d-umaze --seed 1                 the task's own data set, then its environment
     python -m benchmarks.train --env hopper-medium-replay --mode offline --data some/file.hdf5
     python -m benchmarks.train --env Pendulum-v1 -params gradient_steps:50 policy_kwargs.plan_dim:8
-    python -m benchmarks.train --data mujoco/hopper/medium-v0              a Minari data set, which brings its environment
+    python -m benchmarks.train --env data --data mujoco/hopper/medium-v0   a Minari data set, in the environment that it names
     python -m benchmarks.train --env maze2d-umaze --algo bc10              10 % behaviour cloning with one such decoder
 
 What each run needs to be repeated, what it learnt, and how well it does are left in its folder.

@@ -33,7 +33,6 @@ def make_data() -> str:
     trajectories = rollout_trajectories(player, env, n_episodes=40, deterministic=False)
     path = FOLDER / "pendulum.hdf5"
     with h5py.File(path, "w") as file:
-        file.attrs["env_id"] = ENV  # tells the bounds of the actions
         for name in ("observations", "actions", "rewards"):
             file[name] = np.concatenate([getattr(trajectory, name) for trajectory in trajectories])
         for name, key in (("terminals", "terminated"), ("timeouts", "truncated")):

@@ -1,5 +1,6 @@
 """The actor: the generative model, and the inference of plans on it."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ class PlanActor(BasePolicy):
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
         uniform = th.quasirandom.SobolEngine(plan_dim, scramble=True, seed=0).draw(n_candidates)
-        noise = th.distributions.Normal(0.0, 1.0).icdf(uniform.clamp(1e-4, 1 - 1e-4))
+        noise = math.sqrt(2) * th.erfinv(2 * uniform.clamp(1e-4, 1 - 1e-4) - 1)  # on the CPU, also where the networks are not
         noise[0] = 0.0
         self.register_buffer("candidate_noise", noise, persistent=False)
 

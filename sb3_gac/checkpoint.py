@@ -32,6 +32,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.data.stored_buffer import read_buffer
 from sb3_gac.digest import file_digest
 from sb3_gac.gac import GAC
 from sb3_gac.offline_env import OfflineVecEnv
@@ -119,7 +120,7 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
     if REPLAY_BUFFER in files:
         model.load_replay_buffer(checkpoint / REPLAY_BUFFER)
     if OFFLINE_BUFFER in files:
-        buffer: TrajectoryReplayBuffer = _unpickle(checkpoint / OFFLINE_BUFFER)
+        buffer: TrajectoryReplayBuffer = read_buffer(checkpoint / OFFLINE_BUFFER)
         buffer.device = model.device
         model.offline_buffer = buffer
         _offline_files[buffer] = buffer.n_transitions, checkpoint / OFFLINE_BUFFER

@@ -17,7 +17,6 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
@@ -30,6 +29,7 @@ from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dat
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
 from sb3_gac.data.standardization import check_vectors
+from sb3_gac.data.stored_buffer import read_buffer
 from sb3_gac.exploration import RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
@@ -956,14 +956,17 @@ class GAC(OffPolicyAlgorithm):
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer; it may have been filled by another number of environments.
+        Load a replay buffer; it may have been filled by another number of environments. The file is a pickle, of which
+        nothing is called that is no part of a replay buffer; ``load`` reads SB3's archive, a pickle that can run any code.
 
         :param path: Path to the pickled replay buffer, or an open file.
         :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then lets
             go of them and resets the environments. ``False`` is for environments that go on where they were.
         :raises TypeError: when it is another type of replay buffer.
+        :raises ValueError: naming the file and what it names that is no part of one, or when it is damaged.
         """
-        replay_buffer = load_from_pkl(path, self.verbose)
+        own = (self.replay_buffer_class, self.observation_space, self.action_space)
+        replay_buffer = read_buffer(path, self.verbose, [item if isinstance(item, type) else type(item) for item in own])
         if not isinstance(replay_buffer, TrajectoryReplayBuffer):
             raise TypeError(f"GAC needs a TrajectoryReplayBuffer, the file holds a {type(replay_buffer).__name__}")
         if truncate_last_traj:

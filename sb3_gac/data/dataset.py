@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from sb3_gac.data.d4rl import read_d4rl
-from sb3_gac.data.minari import is_minari, load_minari, open_minari
+from sb3_gac.data.minari import is_minari, read_minari
 from sb3_gac.data.rollout import buffer_trajectories
 from sb3_gac.data.space import check_spaces, infer_spaces, transpose_images
 from sb3_gac.data.trajectory import Trajectory
@@ -75,10 +75,10 @@ def _load(
         trajectories = buffer_trajectories(data)
         return trajectories, (data.observation_space, data.action_space), "replay buffer"
     if isinstance(data, str | Path) and Path(data).suffix in (".hdf5", ".h5"):
-        return *read_d4rl(data), str(data)
+        return *read_d4rl(data, action_space), str(data)
     if isinstance(data, str | Path) or is_minari(data):
-        dataset = open_minari(data)
-        return load_minari(dataset), (dataset.observation_space, dataset.action_space), str(dataset.spec.dataset_id)
+        trajectories, dataset = read_minari(data)
+        return trajectories, (dataset.observation_space, dataset.action_space), str(dataset.id)
     if isinstance(data, Sequence) and all(isinstance(item, Trajectory) for item in data):
         trajectories = list(data)
         if not trajectories:

@@ -13,9 +13,19 @@ from sb3_gac.scaling import unscale_actions as unscale_actions
 
 # Share of the range of an action by which rounding may carry it over a bound
 _ROUNDING = 1e-5
+# What a file may name
+REAL_DTYPES = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+)
 
 
-def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+def infer_spaces(
+    observations: Observations, actions: Array, action_space: spaces.Space[Any] | None = None
+) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """
     Spaces that fit arrays of which nothing else is known.
 
@@ -24,6 +34,7 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
 
     :param observations: Observations of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
     :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
+    :param action_space: Action space, where it is known.
     :return: Observation space and action space.
     """
 
@@ -37,6 +48,8 @@ def infer_spaces(observations: Observations, actions: Array) -> tuple[spaces.Spa
         observation_space = spaces.Dict({key: box(array) for key, array in observations.items()})
     else:
         observation_space = box(observations)
+    if action_space is not None:
+        return observation_space, action_space
     if actions.dtype.kind in "iu" and actions[0].size == 1:
         return observation_space, spaces.Discrete(int(actions.max()) + 1)
     if actions.dtype.kind in "iub":

@@ -14,9 +14,10 @@ import torch as th
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
+from sb3_gac.data.trajectory import error_context
 from sb3_gac.gac import GAC
 from sb3_gac.hub.normalization import normalizer_to_plain
-from sb3_gac.hub.plain import to_plain
+from sb3_gac.hub.plain import MAX_COUNT, MAX_SIZE, check_limits, to_plain
 from sb3_gac.hub.space import space_to_plain
 
 MODEL_FILE, WEIGHTS_FILE = "gac.json", "model.safetensors"
@@ -119,7 +120,7 @@ def describe(model: GAC, env: GymEnv | None = None) -> dict[str, Any]:
         "format": "sb3_gac",
         "schema_version": SCHEMA_VERSION,
         "versions": versions(),
-        "algorithm": to_plain(type(model), "the class of the model")["$class"],
+        "algorithm": to_plain(type(model), "the class of the model", "algorithm")["$class"],
         "policy": to_plain(model.policy_class, "policy")["$class"],
         "observation_space": space_to_plain(model.observation_space, "observation_space"),
         "action_space": space_to_plain(model.action_space, "action_space"),
@@ -149,7 +150,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     The JSON of a saved model, with all keys that it should have.
 
     :param folder: The folder.
-    :raises ValueError: when it is missing, damaged, or was made by a newer version.
+    :raises ValueError: when it is missing, damaged, was made by a newer version, or asks for more than any model needs.
     """
     file = folder / MODEL_FILE
     if not file.is_file():
@@ -176,6 +177,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     for key in ("arguments", "progress", "target_return", "weights"):
         if not isinstance(data[key], dict):
             raise ValueError(f"{file} is damaged: {key} is no object")
+    with error_context(f"{file} is damaged"):
+        for key, value in data.items():
+            check_limits(value, key, MAX_SIZE if key == "arguments" else MAX_COUNT)
     return data
 
 

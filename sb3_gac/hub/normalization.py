@@ -1,5 +1,6 @@
 """Statistics of a VecNormalize as plain JSON."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, 
 
 from sb3_gac.hub.plain import array_from_plain, array_to_plain, from_plain, to_plain
 
-_SETTINGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
+_NUMBERS = ("clip_obs", "clip_reward", "gamma", "epsilon")
+_SETTINGS = ("norm_obs", "norm_reward", *_NUMBERS, "norm_obs_keys")
 
 
 def normalizer_to_plain(normalizer: VecNormalize) -> dict[str, Any]:
@@ -45,6 +47,12 @@ def normalize_env(env: GymEnv, data: Any) -> VecEnv:
     settings = from_plain(data["settings"], "normalization.settings")
     if not isinstance(settings, dict) or settings.keys() != set(_SETTINGS):
         raise ValueError(f"normalization.settings must hold {', '.join(_SETTINGS)}")
+    keys = settings["norm_obs_keys"]
+    is_right = {name: isinstance(settings[name], bool) for name in ("norm_obs", "norm_reward")}
+    is_right |= {name: isinstance(settings[name], int | float) and settings[name] >= 0 for name in _NUMBERS}
+    is_right["norm_obs_keys"] = keys is None or (isinstance(keys, list) and all(isinstance(key, str) for key in keys))
+    if wrong := [name for name, right in is_right.items() if not right]:
+        raise ValueError(f"normalization.settings[{wrong[0]!r}] is {str(settings[wrong[0]])[:200]}, which makes no sense")
     venv = vectorize(env)
     normalizer = unwrap_vec_normalize(venv)
     if normalizer is None:
@@ -92,11 +100,17 @@ def _statistics_to_plain(statistics: RunningMeanStd) -> dict[str, Any]:
 
 
 def _statistics_from_plain(data: Any, shape: tuple[int, ...], name: str) -> RunningMeanStd:
-    if not isinstance(data, dict) or data.keys() != {"mean", "var", "count"} or not isinstance(data["count"], int | float):
-        raise ValueError(f"{name} must hold mean, var and count")
+    if not isinstance(data, dict) or data.keys() != {"mean", "var", "count"} or not _is_number(data["count"]):
+        raise ValueError(f"{name} must hold mean, var and count, finite numbers")
     statistics = RunningMeanStd(shape=shape)
     mean, var = (array_from_plain(data[key], f"{name}.{key}") for key in ("mean", "var"))
     if mean.shape != shape or var.shape != shape:
         raise ValueError(f"{name} has the shapes {mean.shape} and {var.shape}, the environment needs {shape}")
+    if not (np.isfinite(mean).all() and np.isfinite(var).all() and (var >= 0).all() and data["count"] >= 0):
+        raise ValueError(f"{name} must be finite, with var and count not negative")
     statistics.mean, statistics.var, statistics.count = mean, var, float(data["count"])
     return statistics
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import torch as th
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
@@ -301,13 +300,10 @@ def _minari_references(dataset: str | Path | None) -> tuple[float, float] | None
     """Reference returns of an installed Minari data set, or ``None``."""
     if dataset is None:
         return None
-    import minari
-
     try:
-        found = dataset if Path(dataset).is_dir() else minari.load_dataset(str(dataset), download=False)
-        metadata = open_minari(found).storage.metadata
-    except (ImportError, OSError, ValueError, gym.error.Error):
-        # Not installed, nor h5py or its environment, or no data set of Minari at all: the card does without
+        metadata = open_minari(dataset, download=False).storage.metadata
+    except (ImportError, OSError, ValueError):
+        # Not installed, nor h5py, or no data set of Minari at all: the card does without
         return None
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    return None if low is None or high is None else (float(low), float(high))
+    return (float(low), float(high)) if isinstance(low, int | float) and isinstance(high, int | float) else None

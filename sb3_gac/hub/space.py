@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from sb3_gac.hub.plain import MAX_DEPTH, array_from_plain, array_to_plain
+from sb3_gac.hub.plain import MAX_DEPTH, array_from_plain, array_to_plain, real_dtype
 
 _KEYS = {
     "Box": {"low", "high"},
@@ -63,7 +63,7 @@ def space_from_plain(data: Any, name: str, depth: int = 0) -> spaces.Space[Any]:
         raise ValueError(f"{name} is no space that this version of sb3_gac can read: {str(data)[:200]}")
     try:
         return _make_space(kind, data, name, depth)
-    except (TypeError, ValueError, AssertionError, AttributeError) as error:
+    except (TypeError, ValueError, AssertionError, AttributeError, OverflowError) as error:
         raise ValueError(f"{name} is no {kind} space: {error}") from error
 
 
@@ -73,7 +73,7 @@ def _make_space(kind: str, data: dict[str, Any], name: str, depth: int) -> space
         return spaces.Box(low, high, dtype=low.dtype.type)
     if kind == "Discrete":
         # Gymnasium has had another dtype since 1.1 only
-        dtype = {} if data["dtype"] == "int64" else {"dtype": data["dtype"]}
+        dtype: dict[str, Any] = {} if data["dtype"] == "int64" else {"dtype": real_dtype(data["dtype"], name)}
         return spaces.Discrete(data["n"], start=data["start"], **dtype)
     if kind == "MultiDiscrete":
         nvec, start = (array_from_plain(data[key], f"{name}.{key}") for key in ("nvec", "start"))

@@ -55,7 +55,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         for name in ("observations", "actions", "rewards"):
             file[name] = np.concatenate([np.asarray(getattr(t, name), np.float32) for t in trajectories])
         file["terminals"], file["timeouts"] = np.zeros_like(ends), ends
-        file.attrs["env_id"] = "Pendulum-v1"
     return str(tmp_path / "data.hdf5")
 
 

@@ -27,7 +27,7 @@ from benchmarks.options import Options, choose_phases
 from benchmarks.run_folder import data_digest
 from benchmarks.train import main
 from sb3_gac import GAC
-from sb3_gac.data import load_dataset
+from sb3_gac.data import OfflineDataset, load_dataset
 
 N_TRAJECTORIES, HORIZON = 12, 20
 PARAMS: dict[str, Any] = {
@@ -63,8 +63,11 @@ def data(tmp_path: Path) -> str:
         file["rewards"] = np.repeat(np.arange(N_TRAJECTORIES, dtype=np.float32), HORIZON) / HORIZON
         file["terminals"] = np.zeros(n_steps, dtype=bool)
         file["timeouts"] = timeouts
-        file.attrs["env_id"] = "Pendulum-v1"
     return str(tmp_path / "data.hdf5")
+
+
+def load(data: str) -> OfflineDataset:
+    return load_dataset(data, action_space=gym.make("Pendulum-v1").action_space)
 
 
 def make_options(data: str | None, **changes: Any) -> Options:
@@ -149,13 +152,13 @@ def test_behaviour_cloning_by_the_same_path(algo: str, data: str) -> None:
     assert returns == (list(range(N_TRAJECTORIES)) if algo == "bc" else [11, 10])
     (result,) = run.train()
     assert (result.phase, result.algo, result.n_updates) == ("offline", algo, 8)
-    assert result.data_digest == data_digest(load_dataset(data))  # of the whole, for runs to be told apart by it
+    assert result.data_digest == data_digest(load(data))  # of the whole, for runs to be told apart by it
     BehaviourCloning.load("run/model", device="cpu")
 
 
 def test_the_digest_is_of_what_the_data_holds(data: str) -> None:
-    dataset = load_dataset(data)
-    same = load_dataset(data).trajectories
+    dataset = load(data)
+    same = load(data).trajectories
     assert data_digest(dataset) == data_digest(replace(dataset, trajectories=same, name="other"))
     changed = [replace(same[0], actions=same[0].actions * 0.5), *same[1:]]
     assert data_digest(replace(dataset, trajectories=changed)) != data_digest(dataset)
@@ -214,7 +217,7 @@ def test_any_environment_is_a_task() -> None:
 
 def test_a_minari_data_set_brings_its_environment_and_scores(tmp_path: Path) -> None:
     path = datasets.generate_dataset("maze2d-umaze", 300, output=tmp_path)
-    task = find_task(None, str(path))
+    task = find_task("data", str(path))
     assert isinstance(task, MinariTask)
     maze = get_task("maze2d-umaze")
     assert (task.name, task.horizon) == ("gac/maze2d-umaze-v0", maze.horizon)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from sb3_gac.data import load_d4rl
+from sb3_gac.data import load_d4rl, load_dataset
 from sb3_gac.data.d4rl import read_d4rl
 
 h5py = pytest.importorskip("h5py")
@@ -163,24 +163,99 @@ def test_spaces_of_the_shapes(write):
     assert action_space == spaces.Box(-1, 1, (1,))
 
 
-def test_spaces_of_the_env(write):
-    observations = np.zeros((10, 3), np.float32)
-    path = write(env_id="Pendulum-v1", observations=observations, actions=np.full((10, 1), 1.9, np.float32))
-    env = gym.make("Pendulum-v1")
-    assert read_d4rl(path)[1] == (env.observation_space, env.action_space)
-    # Beyond [-1, 1], but not beyond Pendulum's bounds
-    assert len(load_d4rl(path)) == 2
+def test_the_action_space_is_given(write):
+    space = spaces.Box(-2, 2, (1,))
+    path = write(actions=np.full((10, 1), 1.9, np.float32))  # beyond [-1, 1]
+    assert read_d4rl(path, space)[1] == (spaces.Box(-np.inf, np.inf, (2,)), space)
+    assert [len(trajectory) for trajectory in load_d4rl(path, action_space=space)] == [3, 4]
+    assert load_dataset(path, action_space=space).action_space == space
+    whole = write(actions=np.ones((10, 2), np.int64))
+    with pytest.raises(ValueError, match=r"made\.hdf5: actions of type int64 and shape \(2,\) may be"):
+        load_d4rl(whole)
+    assert len(load_d4rl(whole, action_space=spaces.MultiDiscrete([2, 2]))) == 2
 
 
-def test_env_that_does_not_help(write):
-    for env_id in ("Unheard-of-v7", "missing_module:Env-v0", ":Env-v0", "", "CartPole-v1"):
+def test_the_env_that_a_file_names_is_not_built(write, tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text("raise SystemExit('code of the file was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(gym, "make", lambda *args, **kwargs: pytest.fail("an environment was built"))
+    for env_id in ("theirs:Env-v0", "Pendulum-v1", "Unheard-of-v7", ":Env-v0", ""):
         assert read_d4rl(write(env_id=env_id))[1] == read_d4rl(write())[1]
 
 
-def test_a_file_imports_nothing(write, tmp_path, monkeypatch):
-    (tmp_path / "theirs.py").write_text("raise SystemExit('code of the file was run')")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert read_d4rl(write(env_id="theirs:Env-v0"))[1] == read_d4rl(write())[1]
+class TestElsewhere:
+    """What stands in a file is read from it, and from no other."""
+
+    @pytest.fixture
+    def other(self, tmp_path):
+        path = tmp_path / "other.hdf5"
+        with h5py.File(path, "w") as file:
+            file["rewards"] = np.zeros(10, dtype=np.float32)
+        (tmp_path / "numbers").write_bytes(bytes(40))
+        return path
+
+    @pytest.mark.parametrize("name", ["rewards", "timeouts", "infos"])
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda folder: h5py.SoftLink("/actions"), "is a link"),
+            (lambda folder: h5py.SoftLink("/nowhere"), "is a link"),
+            (lambda folder: h5py.ExternalLink(str(folder / "other.hdf5"), "rewards"), "is a link"),
+        ],
+    )
+    def test_links(self, write, other, name, make, message):
+        path = write(**({} if name == "infos" else {name: None}))
+        with h5py.File(path, "a") as file:
+            file[name] = make(path.parent)
+        with pytest.raises(ValueError, match=rf"made\.hdf5: the field '{name}' {message}"):
+            load_d4rl(path)
+
+    def test_a_second_name(self, write):
+        path = write(terminals=None)
+        with h5py.File(path, "a") as file:
+            file["terminals"] = file["timeouts"]
+        with pytest.raises(ValueError, match=r"made\.hdf5: the field 't\w+' is a link"):
+            load_d4rl(path)
+        with h5py.File(path, "a") as file:
+            del file["terminals"]
+            file.create_group("infos")["self"] = file["/"]
+        with pytest.raises(ValueError, match=r"made\.hdf5: the field 'infos/self' is a link"):
+            load_d4rl(path)
+
+    def test_values_in_another_file(self, write, other):
+        path = write(rewards=None)
+        with h5py.File(path, "a") as file:
+            file.create_dataset("rewards", (10,), np.float32, external=[(str(other.parent / "numbers"), 0, 40)])
+        with pytest.raises(ValueError, match=r"made\.hdf5: the values of 'rewards' stand in another file"):
+            load_d4rl(path)
+        with h5py.File(path, "a") as file:
+            del file["rewards"]
+            layout = h5py.VirtualLayout((10,), np.float32)
+            layout[:] = h5py.VirtualSource(str(other), "rewards", shape=(10,))
+            file.create_virtual_dataset("rewards", layout)
+        with pytest.raises(ValueError, match=r"made\.hdf5: the values of 'rewards' stand in another file"):
+            load_d4rl(path)
+
+
+@pytest.mark.parametrize(("n_steps", "compression"), [(10**12, None), (3 * 10**8, None), (3 * 10**8, "gzip")])
+def test_claims_that_the_file_does_not_hold(write, n_steps, compression):
+    path = write(**{name: None for name in fields()})
+    with h5py.File(path, "a") as file:
+        for name, shape in {"observations": (2,), "actions": (1,), "rewards": (), "terminals": (), "timeouts": ()}.items():
+            file.create_dataset(name, (n_steps, *shape), "f4", chunks=True, compression=compression)
+    with pytest.raises(ValueError, match=rf"made\.hdf5: rewards claims the shape \({n_steps},\) in a file of .* bytes"):
+        load_d4rl(path)
+
+
+def test_a_group_and_nothing_for_a_field(write):
+    path = write(rewards=None, timeouts=None)
+    with h5py.File(path, "a") as file:
+        file.create_group("rewards")
+    with pytest.raises(ValueError, match=r"made\.hdf5: the field 'rewards' is missing"):
+        load_d4rl(path)
+    for value, message in [(h5py.Empty("f4"), r"must have shape \(n_steps,\)"), (np.float32(1), "must have shape")]:
+        with pytest.raises(ValueError, match=rf"made\.hdf5: rewards {message}"):
+            load_d4rl(write(rewards=value))
 
 
 def test_h5py_is_missing(write, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from sb3_gac.data import load_dataset, load_minari
+from sb3_gac.data.minari import open_minari
 
 minari = pytest.importorskip("minari")
 h5py = pytest.importorskip("h5py")
@@ -59,6 +60,12 @@ def test_id_path_or_dataset(datasets_path):
         np.testing.assert_array_equal(trajectories[1].actions[:, 0], np.linspace(-2, 2, 5, dtype=np.float32))
         dataset = load_dataset(source)
         assert (dataset.observation_space, dataset.action_space) == SPACES
+
+
+def test_a_data_set_in_another_format_that_the_caller_has_opened(monkeypatch):
+    dataset = make_dataset([episode(3), episode(5)])
+    monkeypatch.setattr(type(dataset.storage), "FORMAT", "arrow")
+    assert [len(trajectory) for trajectory in load_minari(dataset)] == [3, 5]
 
 
 def test_filtered_dataset():
@@ -162,7 +169,7 @@ def test_spaces_that_are_not_supported():
     space = spaces.Tuple([SPACES[0], SPACES[0]])
     observations = (np.zeros((4, 2)), np.zeros((4, 2)))
     make_dataset([episode(observations=observations)], observation_space=space)
-    with pytest.raises(ValueError, match=r"made/up-v0: the space Tuple.* is not supported"):
+    with pytest.raises(ValueError, match=r"made/up-v0: .*the space Tuple.* is not supported"):
         load_minari("made/up-v0")
 
 
@@ -172,24 +179,174 @@ def test_truncated_files(datasets_path):
     intact = data.read_bytes()
     for n_bytes in (0, 1000, len(intact) - 100):
         data.write_bytes(intact[:n_bytes])
-        with pytest.raises(ValueError, match="made/up-v0: the data set cannot be read, it may be truncated"):
+        with pytest.raises(ValueError, match=r"made/up-v0: (not a readable HDF5 file, it may be truncated|.*has 0 bytes)"):
             load_minari("made/up-v0")
     data.write_bytes(intact)
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 3}))
-    with pytest.raises(ValueError, match="made/up-v0: the data set cannot be read"):
+    with pytest.raises(ValueError, match="made/up-v0: the field 'episode_2/observations' is missing"):
         load_minari("made/up-v0")
     metadata.write_text("{")
     with pytest.raises(ValueError, match="made"):
         load_minari(datasets_path / "made/up-v0")
 
 
-@pytest.mark.parametrize("content", ["{}", '{"total_steps": 1}', "", "no JSON"])
-def test_a_damaged_description(datasets_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "observation_space is missing, expected a str"),
+        ('{"observation_space": 3}', "observation_space is '3', expected a str"),
+        ("[]", "is no object"),
+        ("", "Expecting value"),
+        ("no JSON", "Expecting value"),
+    ],
+)
+def test_a_damaged_description(datasets_path, content, message):
     make_dataset([episode()])
     next(datasets_path.rglob("metadata.json")).write_text(content)
     for source in (datasets_path / "made/up-v0", "made/up-v0"):
-        with pytest.raises(ValueError, match=r"made/up-v0: the data set cannot be read, it may be truncated: \w+"):
+        with pytest.raises(ValueError, match=rf"made/up-v0: metadata\.json: .*{message}"):
             load_minari(source)
+
+
+class TestAnEnvironmentThatTheFilesName:
+    """It is not built, whatever is missing beside it."""
+
+    @pytest.fixture
+    def proof(self, tmp_path):
+        return tmp_path / "ran"
+
+    @pytest.fixture
+    def folder(self, datasets_path):
+        make_dataset([episode()])
+        return datasets_path / "made/up-v0"
+
+    @pytest.fixture
+    def spec(self, proof):
+        entry_point, kwargs = "subprocess:check_output", {"args": ["touch", str(proof)]}
+        wrapper = gym.envs.registration.WrapperSpec("Theirs", "subprocess:check_output", kwargs)
+        return gym.envs.registration.EnvSpec(
+            "Theirs-v0", entry_point=entry_point, kwargs=kwargs, additional_wrappers=(wrapper,)
+        ).to_json()
+
+    @pytest.mark.parametrize("lacking", [(), ("observation_space",), ("action_space",), ("observation_space", "action_space")])
+    @pytest.mark.parametrize("key", ["env_spec", "eval_env_spec"])
+    @pytest.mark.parametrize("by", ["path", "id", "download"])
+    def test_nothing_runs(self, folder, spec, proof, monkeypatch, lacking, key, by):
+        change(folder, **{key: spec}, **dict.fromkeys(lacking, REMOVED))
+        if by == "download":
+            aside = folder.rename(folder.with_name("aside"))
+            monkeypatch.setattr("minari.storage.hosting.download_dataset", lambda _: aside.rename(folder))
+        source = str(folder) if by == "path" else "made/up-v0"
+        for read in (load_minari, load_dataset, open_minari):
+            if lacking:
+                with pytest.raises(ValueError, match=rf"{source}: metadata\.json: {lacking[0]} is missing, expected a str"):
+                    read(source)
+            else:
+                read(source)
+        assert not proof.exists()
+
+    @pytest.mark.parametrize("space", [3, None, "null", "{}", '{"type": "Unheard"}', '{"type": ["Box"]}', "[1"])
+    def test_a_space_of_another_type(self, folder, spec, proof, space):
+        change(folder, env_spec=spec, observation_space=space)
+        with pytest.raises(ValueError, match=r"made/up-v0: metadata\.json: "):
+            load_minari(folder)
+        assert not proof.exists()
+
+    @pytest.mark.parametrize("spec", ["{}", "[]", "3", '{"id": 3}', "{", 7, {"id": "Theirs-v0"}])
+    def test_a_spec_that_is_none(self, folder, spec):
+        change(folder, env_spec=spec)
+        with pytest.raises(ValueError, match="made/up-v0: "):
+            load_minari(folder)
+
+
+REMOVED = object()
+
+
+def change(folder, **changes):
+    file = folder / "data/metadata.json"
+    metadata = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in metadata.items() if value is not REMOVED}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(total_episodes=10**13), "total_episodes is 10000000000000, main_data.hdf5 has"),
+        (dict(total_episodes=-1), "total_episodes is -1"),
+        (dict(total_episodes=1.5), "total_episodes is '1.5', expected a int"),
+        (dict(total_episodes=True), "total_episodes is 'True', expected a int"),
+        (dict(data_format="arrow"), "data_format is 'arrow', expected 'hdf5'"),
+        (dict(jpeg_encoding="yes"), "jpeg_encoding is 'yes', expected a bool"),
+        (
+            dict(action_space='{"type": "Discrete", "n": 10000000000, "start": 0}'),
+            "codes of 10,000,000,000 values, expected at",
+        ),
+        (dict(action_space='{"type": "MultiBinary", "n": [100000, 100000]}'), "codes of 10,000,000,000 values"),
+        (
+            dict(action_space='{"type": "MultiDiscrete", "nvec": [3, 99999], "start": [0, 0], "dtype": "int64"}'),
+            "100,002 values",
+        ),
+        (dict(action_space='{"type": "Discrete", "n": -3, "start": 0}'), "whole numbers"),
+        (
+            dict(action_space='{"type": "Box", "low": 0, "high": 1, "shape": [1000000, 1000000], "dtype": "float32"}'),
+            r"has the shape \[1000000, 1000000\], its bounds have \[\] and \[\]",
+        ),
+        (
+            dict(action_space='{"type": "Box", "low": [0], "high": [1], "shape": [1], "dtype": "(1000000000,)f8"}'),
+            r"has the dtype \(1000000000,\)f8, expected one of bool, int8",
+        ),
+    ],
+)
+def test_claims_of_the_description(datasets_path, changes, message):
+    make_dataset([episode()])
+    change(datasets_path / "made/up-v0", **changes)
+    with pytest.raises(ValueError, match=rf"made/up-v0: metadata\.json: .*{message}"):
+        load_minari("made/up-v0")
+
+
+@pytest.mark.parametrize("name", ["observations", "rewards", "infos"])
+def test_links_and_other_files(datasets_path, name):
+    make_dataset([episode()])
+    path = datasets_path / "made/up-v0/data/main_data.hdf5"
+    intact = path.read_bytes()
+    with h5py.File(datasets_path / "other.hdf5", "w") as file:
+        file["values"] = np.zeros(3)
+    (datasets_path / "numbers").write_bytes(bytes(24))
+    layout = h5py.VirtualLayout((3,), np.float64)
+    layout[:] = h5py.VirtualSource(str(datasets_path / "other.hdf5"), "values", shape=(3,))
+    for make, message in [
+        (lambda group: group.__setitem__(name, h5py.SoftLink("/episode_0/terminations")), "is a link"),
+        (lambda group: group.__setitem__(name, h5py.ExternalLink(str(datasets_path / "other.hdf5"), "values")), "is a link"),
+        (lambda group: group.__setitem__(name, group["terminations"]), "is a link"),
+        (lambda group: group.create_virtual_dataset(name, layout), "stand in another file"),
+        (
+            lambda group: group.create_dataset(name, 3, float, external=[(str(datasets_path / "numbers"), 0, 24)]),
+            "stand in an",
+        ),
+        (lambda group: group.create_dataset(name, 10**12, float, chunks=True), "claims the shape"),
+    ]:
+        path.write_bytes(intact)
+        with h5py.File(path, "a") as file:
+            file["episode_0"].pop(name, None)
+            make(file["episode_0"])
+        if name == "infos" and message != "is a link":  # never read
+            assert len(load_minari("made/up-v0")) == 1
+            continue
+        with pytest.raises(ValueError, match=f"made/up-v0: .*{message}"):
+            load_minari("made/up-v0")
+
+
+def test_jpegs(datasets_path):
+    """As Minari keeps images unless told otherwise."""
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 5, 6, 3), dtype=np.uint8)
+    images = np.kron(pixels, np.ones((1, 8, 8, 1), dtype=np.uint8))
+    dataset = make_dataset([episode(observations=images)], observation_space=spaces.Box(0, 255, (40, 48, 3), np.uint8))
+    (trajectory,) = load_minari("made/up-v0")
+    np.testing.assert_array_equal(trajectory.observations, next(dataset.iterate_episodes()).observations[:3])
+    space = dict(type="Box", low=np.zeros((48, 40, 3)).tolist(), high=np.full((48, 40, 3), 255).tolist(), dtype="uint8")
+    change(datasets_path / "made/up-v0", observation_space=json.dumps({**space, "shape": [48, 40, 3]}))
+    with pytest.raises(ValueError, match=r"observations at step 0 is an image of 40 x 48, expected \(48, 40\)"):
+        load_minari("made/up-v0")
 
 
 def test_a_folder_without_data(tmp_path):

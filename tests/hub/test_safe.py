@@ -1,20 +1,23 @@
 """A model without pickles: all of it comes back, and whatever is wrong with its files is said."""
 
 import json
-import shutil
+import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from safetensors.torch import load_file, save_file
 from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_gac import GAC, load_safe, save_safe
+from sb3_gac.digest import file_digest
 from sb3_gac.hub import allow_class
 from sb3_gac.policies import LatentPlanPolicy
 
@@ -227,6 +230,28 @@ class TestNormalization:
         save_safe(model, tmp_path / "model", VecNormalize(vec(diary_env)))
         assert json.loads((tmp_path / "model" / "gac.json").read_text())["normalization"] is None
 
+    @pytest.mark.parametrize(
+        ("part", "changes", "message"),
+        [
+            ("settings", dict(norm_obs="yes"), r"settings\['norm_obs'\] is yes, which makes no sense"),
+            ("settings", dict(clip_obs="1"), r"settings\['clip_obs'\] is 1"),
+            ("settings", dict(epsilon={"$float": "nan"}), r"settings\['epsilon'\] is nan"),
+            ("settings", dict(norm_obs_keys={"$class": "torch.nn.ReLU"}), "is the class torch.nn.ReLU, which is not on"),
+            ("observations", dict(count="1"), "observations must hold mean, var and count"),
+            ("observations", dict(count=-1), "count not negative"),
+            ("observations", dict(var={"$array": [-1], "shape": [3], "dtype": "float64"}), "var and count not negative"),
+            ("observations", dict(mean={"$array": ["nan"], "shape": [3], "dtype": "float64"}), "must be finite"),
+            ("observations", dict(mean={"$array": [0], "shape": [4], "dtype": "float64"}), r"shapes \(4,\) and \(3,\)"),
+            ("returns", dict(mean={"$array": [0], "shape": [10**9], "dtype": "float64"}), "arrays of 1,000,000,000 numbers"),
+        ],
+    )
+    def test_statistics_of_anyone(self, normalized, tmp_path, part, changes, message):
+        path = save_safe(normalized, tmp_path / "model")
+        normalization = json.loads((path / "gac.json").read_text())["normalization"]
+        change(path, normalization={**normalization, part: normalization[part] | changes})
+        with pytest.raises(ValueError, match=rf"{path}.*{message}"):
+            load_safe(path)
+
     def test_what_does_not_fit(self, normalized, saved, diary_env, tmp_path):
         with pytest.raises(ValueError, match="saved without one"):
             load_safe(saved, VecNormalize(vec(diary_env)))
@@ -266,15 +291,18 @@ class TestErrors:
             (dict(format="pickle"), "not the description of a model"),
             (dict(arguments=[]), "arguments is no object"),
             (dict(arguments={"batch_sise": 3}), "batch_sise: no arguments of GAC"),
-            (dict(arguments={"action_noise": 3}), "action_noise must be"),
+            (dict(arguments={"action_noise": 3}), "action_noise is '3', expected .*ActionNoise"),
             (dict(arguments={"policy_kwargs": {"net_arch": [17]}}), r"has the shape \(.*17"),
             (dict(arguments={"policy_kwargs": {"net_arch": [16, 16]}}), "lacks the tensors"),
             (
                 dict(arguments={"policy_kwargs": {"activation_fn": {"$class": "os.system"}}}),
                 "class os.system, which is not on",
             ),
-            (dict(algorithm="sb3_gac.networks.FilmDecoder"), "is no GAC"),
-            (dict(policy="torch.nn.ReLU"), "is no GAC"),
+            (
+                dict(algorithm="sb3_gac.policies.LatentPlanPolicy"),
+                "algorithm is the class sb3_gac.policies.*, which is not on",
+            ),
+            (dict(policy="torch.nn.ReLU"), "policy is the class torch.nn.ReLU, which is not on"),
             (dict(policy="subprocess.Popen"), "class subprocess.Popen, which is not on the list"),
             (dict(observation_space={"space": "Discrete", "n": 3, "start": 0, "dtype": "int64"}), "cannot be loaded"),
             (dict(action_space=None), "action_space is no space"),
@@ -314,6 +342,203 @@ class TestErrors:
             load_safe(saved, diary_env(action_space=spaces.Discrete(2)))
 
 
+HUGE = {"$array": [0], "shape": [10**8], "dtype": "float64"}
+
+
+def policy_kwargs(**changes):
+    return dict(arguments={"policy_kwargs": {"net_arch": [16], "n_candidates": 8, **changes}})
+
+
+def change_tensors(saved, function) -> None:
+    """Change the tensors, and note their new digest."""
+    file, description = saved / "model.safetensors", saved / "gac.json"
+    old = file_digest(file)
+    save_file(function(load_file(file)), file)
+    description.write_text(description.read_text().replace(old, file_digest(file)))
+
+
+class TestUntrusted:
+    """Files of anyone: nothing of theirs runs, and no memory is taken or written that they should not have."""
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"features_extractor_class": {"$class": "sb3_gac.gac.GAC"}, "features_extractor_kwargs": {"env": "theirs:X-v0"}},
+            {"optimizer_class": {"$class": "sb3_gac.gac.GAC"}, "optimizer_kwargs": {"env": "theirs:X-v0"}},
+            {"activation_fn": {"$class": "sb3_gac.gac.GAC"}},
+            {"activation_fn": {"$class": "torch.optim.Adam"}},
+            {"features_extractor_class": {"$class": "torch.nn.ReLU"}},
+            {"features_extractor_kwargs": {"model": {"$class": "sb3_gac.gac.GAC"}}},
+            {"optimizer_kwargs": {"fn": {"$class": "torch.nn.ReLU"}}},
+            {"n_decoders": {"$class": "torch.nn.ReLU"}},
+            {"env": "theirs:X-v0"},
+            {"actor": {"env": "theirs:X-v0"}},
+            {"net_arch": {"env": "theirs:X-v0"}},
+            {"activation_fn": "theirs.X"},
+            {"activation_fn": None},
+        ],
+    )
+    def test_policy_kwargs_run_nothing(self, saved, tmp_path, monkeypatch, changes):
+        self.put_theirs(tmp_path, monkeypatch)
+        change(saved, **policy_kwargs(**changes))
+        with pytest.raises(ValueError, match=f"{saved} cannot be loaded: "):
+            load_safe(saved)
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"env": "theirs:X-v0"},
+            {"policy": "theirs:X"},
+            {"replay_buffer_class": {"$class": "sb3_gac.gac.GAC"}, "replay_buffer_kwargs": {"env": "theirs:X-v0"}},
+            {"replay_buffer_kwargs": {"env": "theirs:X-v0"}},
+            {"action_noise": {"$class": "sb3_gac.gac.GAC"}},
+            {"learning_rate": {"$class": "sb3_gac.gac.GAC"}},
+            {"learning_rate": "theirs:X"},
+            {"kl_coef": {"$class": "torch.nn.ReLU"}},
+            {"batch_size": "64"},
+            {"seed": 1.5},
+            {"buffer_size": 10**20},
+            {"batch_size": 10**9},
+            {"train_freq": {"$tuple": [1, 2]}},
+            {"best_by": "chance"},
+            {"policy_kwargs": 3},
+        ],
+    )
+    def test_arguments_run_nothing(self, saved, tmp_path, monkeypatch, arguments):
+        self.put_theirs(tmp_path, monkeypatch)
+        change(saved, arguments=arguments)
+        with pytest.raises(ValueError, match=str(saved)):
+            load_safe(saved)
+        assert not (tmp_path / "ran").exists()
+
+    def put_theirs(self, folder, monkeypatch):
+        (folder / "theirs.py").write_text(f"open({str(folder / 'ran')!r}, 'w').close()")
+        monkeypatch.syspath_prepend(folder)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (policy_kwargs(net_arch=[10**6, 10**6]), "lacks the tensors"),
+            (policy_kwargs(net_arch=[10**6]), r"expected \(\d*, 1000000\)|expected \(1000000, "),
+            (policy_kwargs(net_arch=[10**12]), r"\['net_arch'\]\[0\] is 1000000000000, expected at most"),
+            (policy_kwargs(net_arch=[1] * 10**5), "net_arch asks for 100,000, expected at most"),
+            (policy_kwargs(plan_dim=10**4), r"expected \(20000, 16\)"),
+            (policy_kwargs(n_candidates=10**6), "n_candidates asks for 16,000,000, expected at most"),
+            (policy_kwargs(n_decoders=10**6), "n_decoders asks for 1,000,000, expected at most"),
+            (policy_kwargs(n_critics=10**6), r"expected \(1000000, "),
+            (policy_kwargs(n_elites=10**6), "lacks the tensors"),
+            (policy_kwargs(n_waves=10**6), "lacks the tensors"),
+            (dict(observation_space=dict(space="Discrete", n=10**12, start=0, dtype="int64")), "has .* besides"),
+            (dict(action_space=dict(space="Discrete", n=10**12, start=0, dtype="int64")), "1000000000000"),
+            (dict(action_space=dict(space="MultiBinary", shape=10**12)), "1000000000000"),
+            (dict(action_space=dict(space="Discrete", n=10**400, start=0, dtype="int64")), "action_space.* is 1000"),
+            (dict(observation_space=dict(space="Box", low=HUGE, high=HUGE)), "arrays of 100,000,000 numbers"),
+            (dict(n_envs=10**10), "n_envs is 10000000000, expected a number from 1 to 65,536"),
+            (dict(n_envs="2"), "n_envs is '2'"),
+        ],
+    )
+    def test_sizes_are_compared_before_memory_is_taken(self, saved, changes, message):
+        change(saved, **changes)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=message):
+            load_safe(saved)
+        assert tracemalloc.get_traced_memory()[1] < 10**8
+        tracemalloc.stop()
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda moment: th.zeros(()), r"optimizer\.\d+\.exp_avg\w* has the shape \(\)"),
+            (lambda moment: th.zeros(1), r"has the shape \(1,\)"),
+            (lambda moment: moment[:1], "has the shape"),
+            (lambda moment: moment.double(), "torch.float64, expected .* torch.float32"),
+            (lambda moment: moment.half(), "torch.float16, expected .* torch.float32"),
+            (lambda moment: moment * np.nan, "not finite"),
+            (lambda moment: moment * 0 + np.inf, "not finite"),
+            (lambda moment: -moment - 1, "negative where they cannot be"),
+        ],
+    )
+    def test_moments_are_those_of_the_parameters(self, saved, make, message):
+        change_tensors(
+            saved, lambda ts: {k: make(t) if k.endswith("exp_avg_sq") and t.numel() > 1 else t for k, t in ts.items()}
+        )
+        with pytest.raises(ValueError, match=message):
+            load_safe(saved)
+
+    @pytest.mark.parametrize("step", [-1.0, np.nan, np.inf])
+    def test_steps_are_numbers(self, saved, step):
+        change_tensors(saved, lambda ts: {k: t * 0 + step if k.endswith(".step") else t for k, t in ts.items()})
+        with pytest.raises(ValueError, match=r"optimizer\.\d+\.step holds numbers that are not finite, or negative"):
+            load_safe(saved)
+
+    @pytest.mark.parametrize(
+        ("function", "message"),
+        [
+            (
+                lambda ts: {k: t for k, t in ts.items() if k != "optimizer.0.exp_avg"},
+                r"optimizer\.0 has .*, expected .*exp_avg",
+            ),
+            (lambda ts: {k: t for k, t in ts.items() if k != "optimizer.0.step"}, r"optimizer\.0 has .*, expected .*step"),
+            (lambda ts: {**ts, "optimizer.0.max_exp_avg_sq": th.zeros(1)}, r"optimizer\.0 has .*max_exp_avg_sq"),
+            (lambda ts: {**ts, "optimizer.9999.step": th.zeros(())}, "optimizer.9999 belongs to no parameter"),
+            (lambda ts: {**ts, "optimizer.x.step": th.zeros(())}, "optimizer.x belongs to no parameter"),
+            (lambda ts: {**ts, "optimizer.step": th.zeros(())}, "cannot be loaded"),
+            (lambda ts: {**ts, "policy.more": th.zeros(())}, r"has \['policy.more'\] besides"),
+            (lambda ts: {**ts, "more": th.zeros(())}, r"has \['more'\] besides"),
+        ],
+    )
+    def test_no_tensor_lacks_or_is_too_many(self, saved, function, message):
+        change_tensors(saved, function)
+        with pytest.raises(ValueError, match=message):
+            load_safe(saved)
+
+    @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+    def test_weights_are_finite(self, saved, number):
+        change_tensors(saved, lambda ts: {k: t * 0 + number if "weight" in k and "policy" in k else t for k, t in ts.items()})
+        with pytest.raises(ValueError, match=r"policy\..*weight holds numbers that are not finite"):
+            load_safe(saved)
+
+    def test_weights_that_are_not_finite_are_not_saved(self, model, tmp_path):
+        with th.no_grad():
+            next(model.policy.parameters()).fill_(np.nan)
+        with pytest.raises(ValueError, match="not finite: the model has diverged"):
+            save_safe(model, tmp_path / "model")
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            dict(amsgrad=True),
+            dict(fused=None),
+            dict(lr="1"),
+            dict(lr={"$float": "nan"}),
+            dict(betas=[0.9, 0.9]),
+            dict(params=[0]),
+        ],
+    )
+    def test_settings_of_the_optimizer(self, saved, setting):
+        change(saved, optimizer=[setting])
+        with pytest.raises(ValueError, match=r"optimizer has the (unknown )?setting"):
+            load_safe(saved)
+
+    @pytest.mark.parametrize(
+        ("key", "part"),
+        [
+            ("progress", dict(num_timesteps="3")),
+            ("progress", dict(num_timesteps=True)),
+            ("progress", dict(_log_kl_coef={"$float": "nan"})),
+            ("progress", dict(_known_steps=["3"])),
+            ("target_return", dict(value="3")),
+            ("target_return", dict(unit={"$float": "inf"})),
+        ],
+    )
+    def test_progress_is_made_of_numbers(self, saved, key, part):
+        change(saved, **{key: json.loads((saved / "gac.json").read_text())[key] | part})
+        with pytest.raises(ValueError, match=next(iter(part))):
+            load_safe(saved)
+
+
 class TestAtomic:
     def test_the_old_one_stays_when_the_new_one_fails(self, saved, model):
         before = (saved / "gac.json").read_bytes()
@@ -321,30 +546,55 @@ class TestAtomic:
         with pytest.raises(ValueError, match="keeps step as str"):
             save_safe(model, saved)
         assert (saved / "gac.json").read_bytes() == before
+        assert sorted(path.name for path in saved.iterdir()) == ["gac.json", "model.safetensors"]
+        with pytest.raises(ValueError, match="keeps step as str"):
+            save_safe(model, saved.with_name("new"))
         assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
     def test_it_is_replaced(self, saved, model, diary_env):
         model.learn(10, reset_num_timesteps=False)
         save_safe(model, saved)
         assert load_safe(saved).num_timesteps == 33
-        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+        assert sorted(path.name for path in saved.iterdir()) == ["gac.json", "model.safetensors"]
 
-    def test_a_crash_between_the_renamings(self, saved, model):
-        saved.rename(saved.with_name(".model.old"))
-        with pytest.raises(FileNotFoundError, match=r"\.model\.old is the one that was being replaced"):
-            load_safe(saved)
+    def test_other_files_stay(self, saved, model):
+        others = {
+            saved / ".git/HEAD": "ref",
+            saved / "notes.txt": "unsaved work",
+            saved / "checkpoints/replay_buffer.pkl": "steps",
+        }
+        for path, text in others.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        model.learn(10, reset_num_timesteps=False)
         save_safe(model, saved)
-        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+        assert load_safe(saved).num_timesteps == 33
+        assert {path: path.read_text() for path in others} == others
 
-    def test_a_copy_that_somebody_keeps_beside_it(self, saved, model):
-        names = {"model", "model.old", "model.partial"}
-        for name in names - {"model"}:
-            shutil.copytree(saved, saved.with_name(name))
-        save_safe(model, saved)
-        assert {path.name for path in saved.parent.iterdir()} == names
-        assert all(load_safe(saved.with_name(name)).num_timesteps == 23 for name in names)
+    @pytest.mark.parametrize("n_replaced", [0, 1])
+    def test_a_crash_while_it_is_replaced(self, saved, model, monkeypatch, n_replaced):
+        replace, replaced = os.replace, []
 
-    def test_a_link_stays_one(self, saved, model):
+        def crash(source, target):
+            if len(replaced) == n_replaced:
+                raise KeyboardInterrupt
+            replaced.append(target)
+            replace(source, target)
+
+        model.learn(10, reset_num_timesteps=False)
+        monkeypatch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            save_safe(model, saved)
+        monkeypatch.undo()
+        assert load_safe(saved).num_timesteps == (33 if n_replaced else 23)
+        # and the next one that fails leaves it so
+        model.policy.optimizer.state[next(model.policy.parameters())]["step"] = "three"
+        with pytest.raises(ValueError, match="keeps step as str"):
+            save_safe(model, saved)
+        assert load_safe(saved).num_timesteps == (33 if n_replaced else 23)
+        assert sorted(path.name for path in saved.iterdir()) == ["gac.json", "model.safetensors"]
+
+    def test_links_stay_links(self, saved, model):
         link = saved.with_name("link")
         link.symlink_to(saved, target_is_directory=True)
         for n_more in (10, 20):
@@ -353,12 +603,19 @@ class TestAtomic:
             assert link.is_symlink()
             assert load_safe(saved).num_timesteps == 23 + n_more
 
+    def test_what_its_files_link_to_stays(self, saved, model):
+        blob = saved.with_name("blob")
+        (saved / "gac.json").rename(blob)
+        (saved / "gac.json").symlink_to(blob)
+        before = blob.read_bytes()
+        save_safe(model.learn(10, reset_num_timesteps=False), saved)
+        assert blob.read_bytes() == before and load_safe(saved).num_timesteps == 33
+
     def test_the_working_folder(self, model, tmp_path, monkeypatch):
         (tmp_path / "here").mkdir()
         monkeypatch.chdir(tmp_path / "here")
-        with pytest.raises(ValueError, match="working folder"):
-            save_safe(model, ".")
-        assert (tmp_path / "here").samefile(".")
+        save_safe(model, ".")
+        assert load_safe(".").num_timesteps == 23
 
 
 def test_the_extra_is_named(saved):
