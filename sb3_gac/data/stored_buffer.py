@@ -17,7 +17,6 @@ from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import REAL_DTYPES
 from sb3_gac.data.table import RECORD, TrajectoryTable
 from sb3_gac.data.trajectory import Array
-from sb3_gac.type_aliases import PlanState
 
 
 class _Record:
@@ -57,12 +56,11 @@ _NAMES: dict[str, Any] = {
     "numpy._core.multiarray._reconstruct": _empty_array,
     "numpy._core.numeric._frombuffer": _array,
     "numpy._core.multiarray.scalar": _scalar,
-    "collections.deque": collections.deque,
     "collections.OrderedDict": collections.OrderedDict,
     "torch.device": th.device,
 }
 _CLASSES = (
-    *(TrajectoryReplayBuffer, TrajectoryTable, PlanState),
+    *(TrajectoryReplayBuffer, TrajectoryTable),
     *(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Dict),
     *(ReplayBuffer, DictReplayBuffer),  # to say that they are the wrong ones
 )

@@ -59,7 +59,8 @@ class TrajectoryTable:
         """
         if "selectable" not in self._cache:
             alive = self.alive
-            self._cache["selectable"] = alive[alive["closed"] if self._has_closed else alive["length"] > 0]
+            indices = np.flatnonzero(alive["closed"] if self._has_closed else alive["length"] > 0)
+            self._cache["selectable"], self._cache["ids"] = alive[indices], self._head + indices
         if len(self._cache["selectable"]) == 0:
             raise RuntimeError("Unable to sample from an empty buffer: add a transition or a trajectory before.")
         return self._cache["selectable"]
@@ -67,8 +68,7 @@ class TrajectoryTable:
     @property
     def selectable_ids(self) -> Array:
         """Ids of the records of ``selectable``."""
-        ids = self._head + np.arange(len(self))
-        return ids[self.alive["closed"]] if self._n_closed else ids
+        return self._cache["ids"] if len(self.selectable) else np.zeros(0, dtype=np.int64)
 
     def append(self, records: Array) -> Array:
         """

@@ -47,7 +47,7 @@ class ScalarPredictor(nn.Module):
         """
         Standardised predictions of each member, of shape ``(n_members, batch_size)``.
 
-        :param inputs: Inputs of shape ``(batch_size, in_dim)``, or others for each member: ``(n_members, batch_size, in_dim)``.
+        :param inputs: Inputs of shape ``(batch_size, in_dim)``, or of each member: ``(n_members, batch_size, in_dim)``.
         """
         standardised: th.Tensor = self.head(self.hidden_net(inputs.expand(self.n_members, *inputs.shape[-2:])))
         return standardised.squeeze(-1)
