@@ -50,7 +50,7 @@ def make_model(env: VecEnv | None) -> GAC:
         n_score_steps=4,
         learning_starts=20,
         learning_rate=lambda progress: 1e-3 * progress,
-        policy_kwargs={"net_arch": [16], "n_candidates": 8, "n_elites": 2},
+        policy_kwargs={"net_arch": [16], "n_candidates": 8},
         seed=0,
         device="cpu",
     )

@@ -277,9 +277,7 @@ class GAC(OffPolicyAlgorithm):
         n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
         self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
-        self._rollout_returns = np.zeros(self.n_envs)
-        self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
-        self._is_random = np.zeros(self.n_envs, dtype=bool)
+        self._forget_rollout()
         settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
         known = TargetReturn() if self.target_return is None else self.target_return
         self.target_return = replace(known, **settings)
@@ -708,6 +706,8 @@ class GAC(OffPolicyAlgorithm):
             self.replay_buffer.drop_open_trajectories()
         self._last_plans = None
         self._rollout_returns = np.zeros(self.n_envs)
+        self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
+        self._is_random = np.zeros(self.n_envs, dtype=bool)
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -757,7 +757,7 @@ class GAC(OffPolicyAlgorithm):
             self._random_policies.draw(starting)
         assert self.replay_buffer is not None
         n_rows = self.replay_buffer.n_rows
-        if n_rows > 1 and n_rows & (n_rows - 1) == 0 and self._credited_steps is None:  # 2, 4, 8, ...: nothing is learnt yet
+        if n_rows > 1 and n_rows & (n_rows - 1) == 0 and not self._known_steps:  # 2, 4, 8, ...: nothing is learnt yet
             self._take_observation_statistics(self.replay_buffer)
 
     @th.no_grad()

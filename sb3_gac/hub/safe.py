@@ -36,6 +36,8 @@ from sb3_gac.hub.space import space_from_plain
 from sb3_gac.inference import TargetReturn
 from sb3_gac.policies import LatentPlanPolicy
 
+# Of the policy; the second one's settings are no arguments, only its state is saved
+_OPTIMIZERS = ("optimizer", "credit_optimizer")
 # State of Adafactor, which is not shaped as the parameters
 _FACTORED = ("row_var", "col_var")
 
@@ -105,6 +107,7 @@ def load_safe(
         model, env = _build(description, env, device, {"verbose": verbose} | kwargs)
         _load_policy(model, tensors)
         _load_optimizer(model, tensors, from_plain(description["optimizer"], "optimizer"))
+        _load_optimizer(model, tensors, [{}], "credit_optimizer")
     except (ValueError, TypeError, AssertionError, KeyError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
     if env is not None:
@@ -130,11 +133,12 @@ def write_safe(model: GAC, description: dict[str, Any], folder: Path) -> None:
     from safetensors.torch import save_file
 
     tensors = {f"policy.{name}": tensor for name, tensor in model.policy.state_dict().items()}
-    for index, state in model.policy.optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            if not isinstance(value, th.Tensor):
-                raise ValueError(f"the optimizer keeps {name} as {type(value).__name__}, expected a tensor")
-            tensors[f"optimizer.{index}.{name}"] = value
+    for part in _OPTIMIZERS:
+        for index, state in getattr(model.policy, part).state_dict()["state"].items():
+            for name, value in state.items():
+                if not isinstance(value, th.Tensor):
+                    raise ValueError(f"the {part} keeps {name} as {type(value).__name__}, expected a tensor")
+                tensors[f"{part}.{index}.{name}"] = value
     weights = folder / WEIGHTS_FILE
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, weights)
     description = description | {"weights": {"file": WEIGHTS_FILE, "sha256": file_digest(weights)}}
@@ -210,7 +214,7 @@ def _fit_env(model: GAC, env: GymEnv, normalization: Any) -> VecEnv:
 
 def _load_policy(model: GAC, tensors: dict[str, th.Tensor]) -> None:
     expected = {f"policy.{name}": tensor for name, tensor in model.policy.state_dict().items()}
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+    given = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in _OPTIMIZERS}
     if expected.keys() != given.keys():
         lacking, unknown = (sorted(a - b)[:3] for a, b in ((expected.keys(), given.keys()), (given.keys(), expected.keys())))
         raise ValueError(f"{WEIGHTS_FILE} lacks the tensors {lacking} and has {unknown} besides")
@@ -219,8 +223,8 @@ def _load_policy(model: GAC, tensors: dict[str, th.Tensor]) -> None:
     model.policy.load_state_dict({name.removeprefix("policy."): tensor for name, tensor in given.items()})
 
 
-def _load_optimizer(model: GAC, tensors: dict[str, th.Tensor], groups: Any) -> None:
-    optimizer = model.policy.optimizer
+def _load_optimizer(model: GAC, tensors: dict[str, th.Tensor], groups: Any, part: str = "optimizer") -> None:
+    optimizer: th.optim.Optimizer = getattr(model.policy, part)
     current = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if len(groups) != len(current["param_groups"]):
@@ -230,7 +234,7 @@ def _load_optimizer(model: GAC, tensors: dict[str, th.Tensor], groups: Any) -> N
             raise ValueError(f"optimizer has the unknown settings {', '.join(unknown)}")
         group.update(saved)
     for name, tensor in tensors.items():
-        if not name.startswith("optimizer."):
+        if not name.startswith(f"{part}."):
             continue
         _, index, key = name.split(".", 2)
         if not index.isdecimal() or int(index) >= len(parameters):
