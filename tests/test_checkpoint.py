@@ -108,7 +108,7 @@ def test_rewards_alone_are_normalised(small_gac, tmp_path):
 @pytest.mark.parametrize("has_env", [False, True])
 def test_offline_and_then_online(small_gac, data, tmp_path, has_env):
     def make() -> GAC:
-        return small_gac(pendulums() if has_env else None, policy_kwargs={"n_elites": 2})
+        return small_gac(pendulums() if has_env else None)
 
     def go_on(model: GAC) -> GAC:
         if not has_env:

@@ -63,7 +63,8 @@ class ScalarPredictor(nn.Module):
 
         :param inputs: Inputs of shape ``(..., in_dim)``.
         """
-        return self(inputs).double() * self.std + self.mean
+        predictions: th.Tensor = self(inputs).double() * self.std + self.mean
+        return predictions
 
     @th.no_grad()
     def set_statistics(self, mean: float, std: float) -> None:
