@@ -25,13 +25,13 @@ class ScalarPredictor(nn.Module):
         self.net = nn.Sequential(*create_mlp(in_dim, 1, net_arch, activation_fn))
         nn.init.zeros_(self._head.weight)
         nn.init.zeros_(self._head.bias)
-        self.register_buffer("mean", th.full((), th.nan, dtype=th.float64))
-        self.register_buffer("std", th.ones((), dtype=th.float64))
+        self.register_buffer("mean", th.zeros((), dtype=th.float64))
+        self.register_buffer("std", th.zeros((), dtype=th.float64))  # 0 until there are statistics
 
     @property
     def is_new(self) -> bool:
         """Whether it has no statistics yet."""
-        return bool(th.isnan(self.mean))
+        return bool(self.std == 0)
 
     @property
     def _head(self) -> nn.Linear:
