@@ -37,8 +37,6 @@ def main() -> None:
         policy_kwargs={"net_arch": [64, 64], "explore_ratio": 0.7},
         train_freq=200,  # 1000 steps of the five environments
         gradient_steps=100,
-        best_ratio=0.7,
-        best_by="advantage",  # the return of an episode depends on where the pendulum starts
         offline_ratio=0.1,  # what is already known counts less than what is found out
         target_kl=3.0,
         seed=0,

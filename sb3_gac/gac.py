@@ -799,7 +799,9 @@ class GAC(OffPolicyAlgorithm):
         if not rollout.continue_training:
             self._last_obs = None
         if self.gradient_steps < -1:
-            rollout = rollout._replace(episode_timesteps=math.ceil(rollout.episode_timesteps / -self.gradient_steps))
+            before = self.num_timesteps - rollout.episode_timesteps
+            n_due = self.num_timesteps // -self.gradient_steps - before // -self.gradient_steps
+            rollout = rollout._replace(episode_timesteps=n_due)
         return rollout
 
     def learn(

@@ -30,7 +30,7 @@ def suggest_learning(trial: "optuna.Trial") -> dict[str, Any]:
         "effective_horizon": trial.suggest_float("effective_horizon", 4.0, 64.0, log=True),
         "target_kl": trial.suggest_float("target_kl", 0.5, 8.0, log=True),
         "gamma": trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995]),
-        "gae_lambda": trial.suggest_categorical("gae_lambda", [0.9, 0.95, 0.98, 1.0]),
+        "gae_lambda": trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0]),
         "advantage_temperature": trial.suggest_categorical("advantage_temperature", [None, 0.25, 0.5, 1.0]),
         "n_averaged_pow": trial.suggest_int("n_averaged_pow", 0, 8),
         "plan_temperature": trial.suggest_categorical("plan_temperature", [None, 0.1, 0.3, 1.0]),

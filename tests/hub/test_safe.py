@@ -134,7 +134,6 @@ def test_arguments_that_are_no_numbers(small_gac, diary_env, tmp_path):
             features_extractor_class=Wide,
             optimizer_class=th.optim.AdamW,
             optimizer_kwargs=dict(betas=(0.8, 0.9), weight_decay=0.01),
-            n_elites=2,
         ),
     ).learn(40)
     assert isinstance(model.action_noise, VectorizedActionNoise)
