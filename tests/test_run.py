@@ -412,6 +412,16 @@ def test_nothing_to_learn_from(small_gac, diary_env):
         small_gac(diary_env()).train(gradient_steps=1)
 
 
+def test_the_discount_weighs_steps(small_gac, make_dataset):
+    far_sighted, short_sighted, unweighted = (
+        small_gac(**settings).learn_offline(make_dataset(), 1).offline_buffer.weights
+        for settings in ({}, {"gamma": 0.0}, {"advantage_temperature": None})
+    )
+    assert far_sighted.mean() == pytest.approx(1.0, abs=1e-3)
+    assert not np.allclose(far_sighted, short_sighted)
+    assert (unweighted == 1).all()
+
+
 def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
     class BatchNorm(th.nn.Sequential):
         features_dim = 3
