@@ -46,7 +46,7 @@ class BehaviourCloning(GAC):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs |= {"completion_horizon": None, "advantage_temperature": None}  # what was recorded is cloned, and all steps alike
+        kwargs |= {"completion_horizon": None, "advantage_temperature": None}  # clone what was recorded, all steps alike
         super().__init__(policy, env, policy_kwargs={**(policy_kwargs or {}), **PLAIN}, **kwargs)
 
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:

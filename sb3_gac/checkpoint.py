@@ -43,8 +43,8 @@ NAME = re.compile(r"checkpoint_(\d+)")
 # What is being written, or being removed
 PARTIAL = ".partial"
 
-# Data sets that a checkpoint of this process holds: their rows and the file. Only the weights of their steps change, which each
-# checkpoint has in its state: the file is linked, not copied.
+# Data sets that a checkpoint of this process holds: their rows and the file. Only the weights of their steps change,
+# which each checkpoint has in its state: the file is linked, not copied.
 _offline_files: "weakref.WeakKeyDictionary[TrajectoryReplayBuffer, tuple[int, Path]]" = weakref.WeakKeyDictionary()
 
 

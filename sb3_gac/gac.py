@@ -3,7 +3,6 @@
 import io
 import math
 import pathlib
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace

@@ -18,7 +18,7 @@ from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNo
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.nn.utils import parameters_to_vector
 
-from sb3_gac import GAC, actor, gac
+from sb3_gac import GAC, gac
 
 
 class Memory(KVWriter):

@@ -161,7 +161,7 @@ def test_bad_input_is_refused(env: Any, data: OfflineDataset, small_gac: Callabl
         change_settings(model, {"target_kl": 7.0, "policy_kwargs": {"n_average": 1}})
     assert model.target_kl != 7.0
     # These are read once, when the model is made: to change them would do nothing, or leave a model that cannot be loaded
-    for settings in ({"kl_coef": 0.5}, {"learning_rate": 1.0}, {"completion_horizon": 9}, {"policy_kwargs": {"n_candidates": 4}}):
+    for settings in ({"kl_coef": 0.5}, {"learning_rate": 1.0}, {"completion_horizon": 9}, {"policy_kwargs": {"plan_dim": 4}}):
         with pytest.raises(ValueError, match="cannot hold for an offline phase only"):
             change_settings(model, settings)
     with pytest.raises(ValueError, match=r"offline_ratio must be in \[0, 1\], got -1"):
