@@ -459,7 +459,7 @@ def test_batch_norm_needs_no_second_rollout(small_gac, diary_env):
     with mock.patch.object(norm, "forward", wraps=norm.forward) as forward:
         model.train(gradient_steps=1, batch_size=2)
     assert norm.num_batches_tracked == 2 * model._n_updates  # the steps of a batch, and where its trajectories start
-    assert forward.call_count > 2
+    assert forward.call_count == 2
 
 
 class TestOffline:
@@ -496,7 +496,7 @@ class TestOffline:
 
     def test_the_return_alone_is_enough(self, small_gac, diary_env, make_dataset):
         data = make_dataset(n=3, length=4)
-        blind = [trajectory.return_only() for trajectory in data.trajectories]
+        blind = replace(data, trajectories=[trajectory.return_only() for trajectory in data.trajectories])
         models = [small_gac(return_only=True).learn_offline(each, 3) for each in (data, blind)]
         assert all(model.offline_buffer.returns.tolist() == [0.0, 4.0, 8.0] for model in models)
         np.testing.assert_array_equal(parameters(models[0]), parameters(models[1]))

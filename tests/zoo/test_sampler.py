@@ -76,7 +76,8 @@ def test_gac_accepts_whatever_is_suggested(number: int, make_dataset: Callable[.
     params = {**suggest_learning(trial), **suggest_online(trial)}
     env = gym.make("Pendulum-v1")
     data = make_dataset(env.observation_space, env.action_space)
-    model = GAC("MlpLatentPolicy", env, device="cpu", seed=0, learning_starts=2, train_freq=2, **convert_gac_params(params))
+    often = dict(learning_starts=2, train_freq=1, gradient_steps=1)
+    model = GAC("MlpLatentPolicy", env, device="cpu", seed=0, **often, **convert_gac_params(params))
     model.learn_offline(data, gradient_steps=1)
     model.learn(4)
     assert model._n_updates > 1
