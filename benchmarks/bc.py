@@ -20,7 +20,6 @@ PLAIN = {
     "use_conditional_prior": False,
     "use_encoder": False,
     "n_candidates": 1,
-    "n_elites": 0,
     "clock_scale": 0.0,
     "exploit_steps": 0,
 }
@@ -47,13 +46,13 @@ class BehaviourCloning(GAC):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs |= {"completion_horizon": None, "step_weighting": 0.0}  # what was recorded is cloned, and all steps alike
+        kwargs |= {"completion_horizon": None, "advantage_temperature": None}  # clone what was recorded, all steps alike
         super().__init__(policy, env, policy_kwargs={**(policy_kwargs or {}), **PLAIN}, **kwargs)
 
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
         """As many actions as GAC scores, the encoder's share left out, each from a trajectory of its own."""
         assert self.offline_buffer is not None, "behaviour cloning needs a data set"
-        return self.offline_buffer.sample(batch_size * self.n_score_steps, 1, self._vec_normalize_env, by="length")
+        return self.offline_buffer.sample(batch_size * self.n_score_steps, 1, self._vec_normalize_env)
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         features = self.policy.step_features(batch.observations, batch.ages)

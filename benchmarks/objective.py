@@ -13,7 +13,7 @@ from benchmarks.plots import CurvePoint
 from benchmarks.run_folder import Result
 from benchmarks.study import counted_trials, this_worker
 from benchmarks.train import Run
-from sb3_gac.zoo.sampler import convert_gac_params, suggest_learning, suggest_offline, suggest_online
+from sb3_gac.zoo.sampler import convert_gac_params, suggest_learning, suggest_online
 
 if TYPE_CHECKING:
     import optuna
@@ -151,8 +151,6 @@ def suggest_params(trial: "optuna.Trial", mode: str | None, given: Collection[st
     """
     partial: Any = PartialTrial(trial, given)
     suggested = suggest_learning(partial)
-    if mode != "online":
-        suggested |= suggest_offline(partial)
     if mode != "offline":
         suggested |= suggest_online(partial)
     overrides = _overrides(suggested)

@@ -50,7 +50,7 @@ def make_model(env: VecEnv | None) -> GAC:
         n_score_steps=4,
         learning_starts=20,
         learning_rate=lambda progress: 1e-3 * progress,
-        policy_kwargs={"net_arch": [16], "n_candidates": 8, "n_elites": 2},
+        policy_kwargs={"net_arch": [16], "n_candidates": 8},
         seed=0,
         device="cpu",
     )
@@ -64,7 +64,7 @@ def make_data() -> list[Trajectory]:
 
 def digest(model: GAC) -> str:
     """
-    Digest of parameters, optimiser and replay buffer.
+    Digest of parameters, optimisers and replay buffer.
 
     :param model: a model.
     """
@@ -72,10 +72,11 @@ def digest(model: GAC) -> str:
     parameters = model.get_parameters()
     for name, tensor in sorted(parameters["policy"].items()):
         hasher.update(name.encode() + tensor.numpy().tobytes())
-    for index, moments in sorted(parameters["policy.optimizer"]["state"].items()):
-        hasher.update(str(index).encode())
-        for name, value in sorted(moments.items()):
-            hasher.update(name.encode() + value.numpy().tobytes())
+    for optimizer in ("policy.optimizer", "policy.credit_optimizer"):
+        for index, moments in sorted(parameters[optimizer]["state"].items()):
+            hasher.update(str(index).encode())
+            for name, value in sorted(moments.items()):
+                hasher.update(name.encode() + value.numpy().tobytes())
     assert model.replay_buffer is not None
     hasher.update(pickle.dumps([model.replay_buffer.returns, model.replay_buffer.actions, model._log_kl_coef]))
     return hasher.hexdigest()

@@ -58,7 +58,7 @@ def main() -> None:
     print(f"{len(data)} episodes that return {min(returns):.0f} to {max(returns):.0f}")
 
     # All of the data counts alike: low returns shall be known as well as high ones
-    model = GAC("MlpLatentPolicy", env, policy_kwargs={"net_arch": [64, 64]}, offline_best_ratio=0.0, seed=0, device="cpu")
+    model = GAC("MlpLatentPolicy", env, policy_kwargs={"net_arch": [64, 64]}, advantage_temperature=None, seed=0, device="cpu")
     model.learn_offline(data, options.gradient_steps)
 
     # Not deterministic: the actions are sampled too, for a careless controller's most likely push is a careful one's

@@ -44,7 +44,6 @@ def learn_pendulum(folder: Path, seed: int, gradient_steps: int, timesteps: int)
         policy_kwargs={"net_arch": [64, 64]},
         train_freq=200,
         gradient_steps=50,
-        best_by="advantage",
         seed=seed,
         device="cpu",
     )

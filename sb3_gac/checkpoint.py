@@ -44,7 +44,8 @@ NAME = re.compile(r"checkpoint_(\d+)")
 # What is being written, or being removed
 PARTIAL = ".partial"
 
-# Data sets that a checkpoint of this process holds: their rows and the file. They do not change, so it is linked, not copied.
+# Data sets that a checkpoint of this process holds: their rows and the file. Only the weights of their steps change,
+# which each checkpoint has in its state: the file is linked, not copied.
 _offline_files: "weakref.WeakKeyDictionary[TrajectoryReplayBuffer, tuple[int, Path]]" = weakref.WeakKeyDictionary()
 
 
@@ -122,6 +123,7 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
     if OFFLINE_BUFFER in files:
         buffer: TrajectoryReplayBuffer = read_buffer(checkpoint / OFFLINE_BUFFER)
         buffer.device = model.device
+        buffer.weights[: buffer.size()] = state["offline_weights"]
         model.offline_buffer = buffer
         _offline_files[buffer] = buffer.n_transitions, checkpoint / OFFLINE_BUFFER
     model._last_obs = None
@@ -222,9 +224,11 @@ def _write(model: GAC, seed: int, folder: Path) -> None:
     if model.replay_buffer is not None:
         _pickle(model.replay_buffer, folder / REPLAY_BUFFER)
     normalizer = model._vec_normalize_env
+    offline = model.offline_buffer
     state = {
         "seed": seed,
         "n_envs": model.n_envs,
+        "offline_weights": None if offline is None else offline.weights[: offline.size()],
         "normalization": None if normalizer is None else _statistics(normalizer),
         "rng": _rng_state(),
     }

@@ -3,7 +3,6 @@
 import io
 import math
 import pathlib
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -280,9 +279,7 @@ class GAC(OffPolicyAlgorithm):
         n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
         self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
-        self._rollout_returns = np.zeros(self.n_envs)
-        self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
-        self._is_random = np.zeros(self.n_envs, dtype=bool)
+        self._forget_rollout()
         settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
         known = TargetReturn() if self.target_return is None else self.target_return
         self.target_return = replace(known, **settings)
@@ -729,6 +726,8 @@ class GAC(OffPolicyAlgorithm):
             self.action_noise.reset()
         self._last_plans = None
         self._rollout_returns = np.zeros(self.n_envs)
+        self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
+        self._is_random = np.zeros(self.n_envs, dtype=bool)
 
     def _restart_rollout(self) -> None:
         """Forget the episodes under way, and begin new ones."""
@@ -801,7 +800,7 @@ class GAC(OffPolicyAlgorithm):
             self._random_policies.draw(starting)
         assert self.replay_buffer is not None
         n_rows = self.replay_buffer.n_rows
-        if n_rows > 1 and n_rows & (n_rows - 1) == 0 and self._credited_steps is None:  # 2, 4, 8, ...: nothing is learnt yet
+        if n_rows > 1 and n_rows & (n_rows - 1) == 0 and not self._known_steps:  # 2, 4, 8, ...: nothing is learnt yet
             self._take_observation_statistics(self.replay_buffer)
 
     @th.no_grad()
@@ -846,7 +845,9 @@ class GAC(OffPolicyAlgorithm):
         """
         rollout = super().collect_rollouts(self._rollout_env, *args, **kwargs)
         if self.gradient_steps < -1:
-            rollout = rollout._replace(episode_timesteps=math.ceil(rollout.episode_timesteps / -self.gradient_steps))
+            before = self.num_timesteps - rollout.episode_timesteps
+            n_due = self.num_timesteps // -self.gradient_steps - before // -self.gradient_steps
+            rollout = rollout._replace(episode_timesteps=n_due)
         return rollout
 
     def learn(

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from sb3_gac import GAC
+from sb3_gac import GAC, gac
+from sb3_gac.credit import advantage
 from sb3_gac.data import OfflineDataset, Trajectory
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 ACTION = spaces.Box(-2.0, 2.0, (2,), np.float32)
 
-# A gradient step takes a millisecond; nothing here learns anything of use.
-SMALL: dict[str, Any] = dict(batch_size=4, n_encode_steps=4, n_score_steps=4, learning_starts=5, seed=0, device="cpu")
+# A gradient step takes a millisecond; nothing here learns anything of use, values and rewards neither.
+FEW_UPDATES = dict(N_SWEEPS=1, N_OFFLINE_SWEEPS=2, N_REWARD_UPDATES=4, N_OFFLINE_REWARD_UPDATES=8)
+SMALL: dict[str, Any] = dict(
+    batch_size=4, n_encode_steps=4, n_score_steps=4, learning_starts=5, train_freq=1, gradient_steps=1, seed=0, device="cpu"
+)
 
 
 class DiaryEnv(gym.Env[Any, Any]):
@@ -64,8 +68,11 @@ def diary_env() -> type[DiaryEnv]:
 
 
 @pytest.fixture
-def small_gac() -> Callable[..., GAC]:
+def small_gac(monkeypatch: pytest.MonkeyPatch) -> Callable[..., GAC]:
     """A model with networks of 16 units that learns from next to nothing."""
+    for name, number in FEW_UPDATES.items():
+        monkeypatch.setattr(gac, name, number)
+    monkeypatch.setattr(advantage, "MIN_UPDATES", 4)
 
     def make(env: Any = None, policy: str = "MlpLatentPolicy", **kwargs: Any) -> GAC:
         policy_kwargs = dict(net_arch=[16], n_candidates=8) | kwargs.pop("policy_kwargs", {})

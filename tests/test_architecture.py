@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CHAINS = (
     "type_aliases -> networks -> inference -> actor -> policies -> gac -> hub -> __init__ -> benchmarks",
     "type_aliases -> data -> gac",
+    "type_aliases -> networks -> credit -> gac",
+    "type_aliases -> exploration -> gac",
     "offline_env -> gac",
     "gac -> checkpoint -> __init__",
     "hub -> zoo -> benchmarks",
@@ -147,6 +149,10 @@ def test_there_are_files_to_check() -> None:
         ("sb3_gac/networks/prior.py", "from sb3_gac.inference import elbo"),
         ("sb3_gac/inference/elbo.py", "from sb3_gac.data import Trajectory"),
         ("sb3_gac/data/buffer.py", "import sb3_gac.networks.prior as prior"),
+        ("sb3_gac/networks/prior.py", "from sb3_gac.credit import fit_values"),
+        ("sb3_gac/credit/advantage.py", "from sb3_gac.data import TrajectoryReplayBuffer"),
+        ("sb3_gac/credit/advantage.py", "from sb3_gac.gac import GAC"),
+        ("sb3_gac/exploration.py", "from sb3_gac.policies import LatentPlanPolicy"),
         ("sb3_gac/data/buffer.py", "from sb3_gac import inference"),
         ("sb3_gac/policies.py", "from sb3_gac.data import Trajectory"),
         ("sb3_gac/policies.py", "def build():\n    from sb3_gac.gac import GAC"),
@@ -171,6 +177,8 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
     [
         ("sb3_gac/networks/prior.py", "import torch as th\nfrom sb3_gac.type_aliases import ElboTerms"),
         ("sb3_gac/networks/decoder.py", "from .prior import PlanPrior"),
+        ("sb3_gac/credit/advantage.py", "from sb3_gac.networks import ScalarPredictor\nimport sb3_gac.type_aliases"),
+        ("sb3_gac/gac.py", "from sb3_gac.credit import fit_values\nfrom sb3_gac.exploration import RandomPolicies"),
         ("sb3_gac/gac.py", "from sb3_gac.data import Trajectory\nfrom sb3_gac.networks import PlanPrior"),
         ("sb3_gac/hub.py", "from sb3_gac import __version__, data\nfrom sb3_gac.gac import GAC"),
         ("sb3_gac/__init__.py", "from sb3_gac.hub import load_from_hub"),

@@ -57,11 +57,14 @@ def assert_identical(model: GAC, other: GAC) -> None:
     parameters, others = model.get_parameters(), other.get_parameters()
     for name, tensor in parameters["policy"].items():
         assert th.equal(tensor, others["policy"][name]), name
-    for index, moments in parameters["policy.optimizer"]["state"].items():
-        for name, value in moments.items():
-            assert th.equal(value, others["policy.optimizer"]["state"][index][name]), name
-    for array in ("observations", "actions", "rewards", "returns", "lengths"):
+    for optimizer in ("policy.optimizer", "policy.credit_optimizer"):
+        for index, moments in parameters[optimizer]["state"].items():
+            for name, value in moments.items():
+                assert th.equal(value, others[optimizer]["state"][index][name]), name
+    for array in ("observations", "actions", "rewards", "weights", "returns", "lengths"):
         np.testing.assert_array_equal(getattr(model.replay_buffer, array), getattr(other.replay_buffer, array))
+    if model.offline_buffer is not None:
+        np.testing.assert_array_equal(model.offline_buffer.weights, other.offline_buffer.weights)
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ def test_rewards_alone_are_normalised(small_gac, tmp_path):
 @pytest.mark.parametrize("has_env", [False, True])
 def test_offline_and_then_online(small_gac, data, tmp_path, has_env):
     def make() -> GAC:
-        return small_gac(pendulums() if has_env else None, policy_kwargs={"n_elites": 2})
+        return small_gac(pendulums() if has_env else None)
 
     def go_on(model: GAC) -> GAC:
         if not has_env:
@@ -140,6 +143,38 @@ def test_the_data_set_is_written_once(small_gac, data, tmp_path):
     assert files[0].samefile(files[1])
     model.set_offline_data(data)
     assert not (save_checkpoint(model, tmp_path) / "offline_buffer.pkl").samefile(files[1])
+
+
+def test_weights_of_the_data_set_come_back(small_gac, data, tmp_path):
+    model = small_gac(pendulums()).learn_offline(data, 2)
+    checkpoints, weights = [], []
+    for n_timesteps in (0, 120):  # long enough for advantages to be estimated anew
+        model.learn(n_timesteps)
+        checkpoints.append(save_checkpoint(model, tmp_path))
+        weights.append(model.offline_buffer.weights.copy())
+    assert not np.array_equal(*weights)
+    files = [checkpoint / "offline_buffer.pkl" for checkpoint in checkpoints]
+    assert files[0].samefile(files[1])
+    for checkpoint, expected in zip(checkpoints, weights, strict=True):
+        loaded = load_checkpoint(checkpoint, pendulums(), device="cpu")
+        np.testing.assert_array_equal(loaded.offline_buffer.weights, expected)
+
+
+@pytest.mark.parametrize("return_only", [False, True])
+def test_online_after_offline(small_gac, data, tmp_path, return_only):
+    def make() -> GAC:
+        return small_gac(pendulums(), return_only=return_only).learn_offline(data, 5)
+
+    whole = make()
+    whole.learn(260, ExactCheckpointCallback(50, tmp_path / "whole", patience=4))
+    with pytest.raises(Killed):
+        make().learn(260, KillAt(190, 50, tmp_path / "killed", patience=4))
+    disturb()
+    model = load_checkpoint(tmp_path / "killed", pendulums(), device="cpu")
+    assert 100 < model.num_timesteps < 190
+    callback = ExactCheckpointCallback(50, tmp_path / "killed", patience=4)
+    model.learn(260 - model.num_timesteps, callback, reset_num_timesteps=False)
+    assert_identical(whole, model)
 
 
 def test_without_data_there_is_nothing_to_go_on_with(small_gac):

@@ -18,7 +18,7 @@ from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNo
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.nn.utils import parameters_to_vector
 
-from sb3_gac import GAC, actor, gac
+from sb3_gac import GAC, gac
 
 
 class Memory(KVWriter):
@@ -72,6 +72,16 @@ def test_how_often_the_model_is_trained(small_gac, diary_env, train_freq, gradie
 def test_as_many_gradient_steps_as_steps_of_all_envs(small_gac, diary_env):
     model = small_gac(vec(diary_env, 2), learning_starts=0, train_freq=3, gradient_steps=-1).learn(3)
     assert (model.num_timesteps, model._n_updates) == (6, 6)
+
+
+@pytest.mark.parametrize(("n_envs", "train_freq"), [(1, 1), (1, 4), (1, 20), (2, 10), (2, 7)])
+def test_a_gradient_step_for_ten_steps_of_all_envs(small_gac, diary_env, n_envs, train_freq):
+    env = vec(diary_env, n_envs)
+    model = small_gac(env, learning_starts=0, train_freq=train_freq, gradient_steps=-10)
+    for n_timesteps in (n_envs * train_freq * 10, n_envs * train_freq * 20):
+        model.learn(n_envs * train_freq * 10, reset_num_timesteps=False)
+        assert model.num_timesteps == n_timesteps
+        assert model._n_updates == n_timesteps // 10
 
 
 def test_several_envs_cannot_be_trained_by_episodes(small_gac, diary_env):
@@ -150,6 +160,26 @@ def test_what_a_reset_cuts_is_no_episode(small_gac, diary_env):
     assert np.flatnonzero(model.replay_buffer.timeouts[:30, 0]).tolist() == [11, 20]
 
 
+@pytest.mark.parametrize("return_only", [True, False])
+def test_rewards_of_steps_are_looked_at_unless_it_is_told_not_to(small_gac, diary_env, return_only):
+    class BackwardEnv(diary_env):
+        def step(self, action):
+            obs, reward, *others = super().step(action)
+            return obs, self.length + 1 - reward, *others
+
+    models = []
+    for env_class in (diary_env, BackwardEnv):
+        env = env_class()
+        env.action_space.seed(0)
+        models.append(small_gac(env, return_only=return_only).learn(130))  # estimates advantages twice
+    forward, backward = models
+    assert forward.replay_buffer.returns.tolist() == backward.replay_buffer.returns.tolist() == [15.0] * 26
+    assert forward.replay_buffer.rewards[:5, 0].tolist() == [1, 2, 3, 4, 5]
+    assert backward.replay_buffer.rewards[:5, 0].tolist() == [5, 4, 3, 2, 1]
+    assert np.array_equal(parameters(forward), parameters(backward)) == return_only
+    assert np.array_equal(forward.replay_buffer.actions, backward.replay_buffer.actions) == return_only
+
+
 class RisingEnv(gym.Env):
     """Episodes of one step, the n-th of which begins at n and returns n."""
 
@@ -195,11 +225,12 @@ def test_statistics_of_images_look_at_few(small_gac, diary_env):
     assert max(len(call.args[0]) for call in extract.call_args_list) <= 1280
 
 
-def test_warm_up_acts_at_random(small_gac, diary_env):
+def test_warm_up_acts_at_random(small_gac, diary_env, monkeypatch):
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 1e-9)
     model = small_gac(diary_env(), learning_starts=12)
     with mock.patch.object(model.policy, "predict", wraps=model.policy.predict) as predict:
         model.learn(20)
-    assert predict.call_count == 8
+    assert predict.call_count == 5  # the episode that was under way goes on to its end after 15 steps
 
 
 def test_no_warm_up_after_offline_learning(small_gac, diary_env, make_dataset):
@@ -221,11 +252,13 @@ def test_action_noise(small_gac, diary_env, n_envs):
         assert (np.array(env.unwrapped.actions) == [2.0, -2.0]).all()
 
 
-def test_a_plan_is_followed_for_a_whole_episode(small_gac, diary_env):
+def test_a_plan_is_followed_for_a_whole_episode(small_gac, diary_env, monkeypatch):
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 1e-9)
     env = DummyVecEnv([lambda length=length: diary_env(length=length) for length in (4, 6)])
     model = small_gac(env, learning_starts=0, gradient_steps=0)
+    model._episode_num = 1
     with mock.patch.object(model.actor, "plan", wraps=model.actor.plan) as plan:
-        model.learn(2 * 12)
+        model.learn(2 * 12, reset_num_timesteps=False)
     # Both start, then whoever has ended: the first after 4 and 8 steps, the second after 6
     assert [len(call.args[0]) for call in plan.call_args_list] == [2, 1, 1, 1]
 
@@ -379,10 +412,14 @@ def test_nothing_to_learn_from(small_gac, diary_env):
         small_gac(diary_env()).train(gradient_steps=1)
 
 
-def test_a_discount_has_no_effect_and_says_so(small_gac, diary_env):
-    with pytest.warns(UserWarning, match=r"gamma=0.99 has no effect"):
-        model = small_gac(diary_env(), gamma=0.99)
-    assert model.learn(10).replay_buffer.returns.tolist() == [15.0, 15.0]
+def test_the_discount_weighs_steps(small_gac, make_dataset):
+    far_sighted, short_sighted, unweighted = (
+        small_gac(**settings).learn_offline(make_dataset(), 1).offline_buffer.weights
+        for settings in ({}, {"gamma": 0.0}, {"advantage_temperature": None})
+    )
+    assert far_sighted.mean() == pytest.approx(1.0, abs=1e-3)
+    assert not np.allclose(far_sighted, short_sighted)
+    assert (unweighted == 1).all()
 
 
 def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
@@ -395,7 +432,7 @@ def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
     def running_mean(model: GAC) -> np.ndarray:
         return model.actor.features_extractor[0].running_mean.numpy().copy()
 
-    kwargs = dict(features_extractor_class=BatchNorm, n_elites=2)
+    kwargs = dict(features_extractor_class=BatchNorm)
     model = small_gac(diary_env(), learning_starts=0, gradient_steps=0, policy_kwargs=kwargs).learn(20)
     assert (running_mean(model) == 0).all()
     model.train(gradient_steps=1)
@@ -403,8 +440,8 @@ def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
     assert (trained != 0).all()
     actions = [model.predict(np.ones((2, 3), dtype=np.float32), deterministic=True)[0] for _ in range(3)]
     np.testing.assert_array_equal(actions[1:], actions[:-1])
-    model.offline_buffer = model.replay_buffer
-    model._take_elites()
+    model._credited_steps = None
+    model._assign_credit()
     np.testing.assert_array_equal(running_mean(model), trained)
 
 
@@ -417,12 +454,12 @@ def test_batch_norm_needs_no_second_rollout(small_gac, diary_env):
 
     kwargs = dict(features_extractor_class=BatchNorm)
     model = small_gac(diary_env(), learning_starts=0, policy_kwargs=kwargs).learn(9)
-    assert len(model.replay_buffer.followed_plans(10).returns) == 1
+    assert model.replay_buffer.n_trajectories == 1
     norm = model.actor.features_extractor
     with mock.patch.object(norm, "forward", wraps=norm.forward) as forward:
         model.train(gradient_steps=1, batch_size=2)
     assert norm.num_batches_tracked == 2 * model._n_updates  # the steps of a batch, and where its trajectories start
-    assert forward.call_count > 2
+    assert forward.call_count == 2
 
 
 class TestOffline:
@@ -449,9 +486,7 @@ class TestOffline:
         assert model.learn(30).replay_buffer.lengths.tolist() == [5] * 6
 
     def test_then_online(self, small_gac, diary_env, make_dataset):
-        model = small_gac(vec(diary_env, 3), offline_ratio=0.25, best_ratio=0.0, offline_best_ratio=0.0).learn_offline(
-            make_dataset(n=4), 3
-        )
+        model = small_gac(vec(diary_env, 3), offline_ratio=0.25).learn_offline(make_dataset(n=4), 3)
         model.learn(30)
         assert model.offline_buffer.n_trajectories == 4
         assert model.replay_buffer.n_trajectories == 6
@@ -460,46 +495,19 @@ class TestOffline:
         assert (batch.returns == 15).sum().item() == pytest.approx(300 + 25, abs=30)
 
     def test_the_return_alone_is_enough(self, small_gac, diary_env, make_dataset):
-        model = small_gac(diary_env()).learn_offline(make_dataset(n=3, length=4), 3, return_only=True)
-        assert model.offline_buffer.returns.tolist() == [0.0, 4.0, 8.0]
-        assert model.offline_buffer.rewards[:, 0].tolist() == [0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 8]
+        data = make_dataset(n=3, length=4)
+        blind = replace(data, trajectories=[trajectory.return_only() for trajectory in data.trajectories])
+        models = [small_gac(return_only=True).learn_offline(each, 3) for each in (data, blind)]
+        assert all(model.offline_buffer.returns.tolist() == [0.0, 4.0, 8.0] for model in models)
+        np.testing.assert_array_equal(parameters(models[0]), parameters(models[1]))
+        told = [small_gac().learn_offline(each, 3) for each in (data, blind)]
+        assert not np.array_equal(parameters(told[0]), parameters(told[1]))
 
     def test_there_is_no_env_to_step(self, small_gac, make_dataset):
         envs = []
         small_gac().learn_offline(make_dataset(), 1, callback=lambda locals_, _: envs.append(locals_["self"].get_env()))
         with pytest.raises(RuntimeError, match="set_env"):
             envs[0].step(np.zeros((1, 2)))
-
-    def test_elites_are_among_the_candidates(self, small_gac, diary_env, make_dataset):
-        model = small_gac(diary_env(), policy_kwargs=dict(n_elites=3)).learn_offline(make_dataset(), 5)
-        assert model.actor.elite_plans.shape == (3, model.actor.plan_dim)
-        assert model.actor.elite_plans.abs().sum() > 0
-        before = model.actor.elite_plans.clone()
-        model.learn_offline(None, 10, callback=lambda locals_, _: locals_["self"].num_timesteps < 3)
-        assert not th.equal(model.actor.elite_plans, before)  # of the model as it is, though it was stopped
-
-
-def test_elites_are_those_of_the_rollouts(small_gac, diary_env, monkeypatch):
-    monkeypatch.setattr(gac, "ELITES_INTERVAL", 10)
-    model = small_gac(diary_env(), train_freq=4, gradient_steps=4, policy_kwargs=dict(n_elites=3))
-    taken = []
-    monkeypatch.setattr(model, "_take_elites", lambda: taken.append(model._n_updates) or GAC._take_elites(model))
-    model.learn(45)
-    assert taken == [12, 20, 32, 40, 44]  # whenever ten more updates were made, and in the end
-    assert (model.actor.elite_plans.abs().sum(dim=1) > 0).all()
-
-
-def test_elites_compete_once_they_are_known(small_gac, diary_env, tmp_path):
-    with mock.patch("sb3_gac.actor.exploit_plan", wraps=actor.exploit_plan) as exploit:
-        model = small_gac(diary_env(), policy_kwargs=dict(n_elites=3))
-        model.predict(np.zeros(3, dtype=np.float32), deterministic=True)
-        model.learn(20).save(tmp_path / "model")
-        model.predict(np.zeros(3, dtype=np.float32), deterministic=True)
-        GAC.load(tmp_path / "model").predict(np.zeros(3, dtype=np.float32), deterministic=True)
-    unknown, known, loaded = [call.args[3] for call in exploit.call_args_list]
-    assert unknown is None
-    assert known.shape == (3, model.actor.plan_dim)
-    assert th.equal(known, loaded)
 
 
 def losses(model: GAC, learn: Callable[[], Any]) -> list[float]:

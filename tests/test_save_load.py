@@ -111,7 +111,7 @@ def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
 
 
 def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):
-    model = small_gac(policy_kwargs=dict(n_elites=2)).learn_offline(make_dataset(), 5)
+    model = small_gac().learn_offline(make_dataset(), 5)
     model.save(tmp_path / "model")
     loaded = GAC.load(tmp_path / "model")
     np.testing.assert_array_equal(act(loaded), act(model))
@@ -247,8 +247,8 @@ def test_what_is_given_to_load_takes_effect(saved, diary_env):
     assert loaded.target_return == dataclasses.replace(before, quantile=0.5, headroom=3.0)
     loaded.learn(10)
     assert loaded._current_kl_coef() == pytest.approx(0.25)
-    with pytest.raises(ValueError, match=r"best_ratio must be in \[0, 1\], got 2"):
-        GAC.load(saved, best_ratio=2)
+    with pytest.raises(ValueError, match=r"offline_ratio must be in \[0, 1\], got 2"):
+        GAC.load(saved, offline_ratio=2)
 
 
 def test_a_schedule_survives(small_gac, diary_env, tmp_path):
@@ -443,7 +443,6 @@ class TestPolicy:
             use_isotropic_gaussian=True,
             n_critics=2,
             n_candidates=5,
-            n_elites=2,
             plan_temperature=0.5,
             replan_freq=4,
             use_residual_prior=True,

@@ -6,7 +6,6 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from sb3_gac.data.regression import fit
 from sb3_gac.data.standardization import StandardizedObservations
 from sb3_gac.data.trajectory import Array, Trajectory
 from sb3_gac.fourier import FourierFeatures
@@ -16,7 +15,6 @@ BATCH_SIZE = 64  # whole trajectories
 LEARNING_RATE = 3e-3
 NET_ARCH = [64, 64]
 N_WAVES, WAVE_SCALE = 32, 1.5  # of the Fourier features of an observation
-N_DRAWN, DRAWN_WEIGHT_DECAY = 64, 1.0  # steps of each trajectory of a batch, where its sum is estimated
 MIN_SCALE = 1e-8
 MIN_SPREAD = 0.3  # of returns, as a share of their size: where all are alike, their differences are no scale
 
@@ -26,21 +24,16 @@ class ReturnDecomposition:
     Rewards of single steps that explain the returns of whole trajectories.
 
     A network of the observation is fitted so that its sum over each trajectory is the return (return decomposition,
-    arXiv 1806.07857), or so that an estimate of its sum from a few steps is (randomised return decomposition,
-    arXiv 2111.13485). The latter is far cheaper, and nearer to what was paid where rewards change slowly and are paid on the
-    way: many networks meet the sums over all steps, few and smooth ones the estimates. A reward that is paid once in a
-    long trajectory is not found by it.
+    arXiv 1806.07857). Sums over all steps also find a reward that is paid once in a long trajectory.
 
     :param trajectories: At least one trajectory; their observations are vectors, or dicts of vectors.
-    :param draws_steps: Whether sums are estimated from 64 steps of each trajectory, drawn anew each time, by a network of the
-        bare observation with weight decay.
     :raises ValueError: when observations are images.
     """
 
     rewards: Array
     """Of all steps, in order, of shape ``(n_steps,)``."""
 
-    def __init__(self, trajectories: Sequence[Trajectory], draws_steps: bool = False) -> None:
+    def __init__(self, trajectories: Sequence[Trajectory]) -> None:
         rows = StandardizedObservations(trajectories).rows
         lengths = th.tensor([len(trajectory) for trajectory in trajectories])
         starts = lengths.cumsum(0) - lengths
@@ -48,7 +41,7 @@ class ReturnDecomposition:
         scale = th.maximum(returns.std(correction=0), MIN_SPREAD * returns.square().mean().sqrt()).clamp(min=MIN_SCALE)
         self._unit = scale / lengths.float().mean().sqrt()
         # Rewards may change within a step or two, which a network of the bare observation learns last
-        self._features = nn.Identity() if draws_steps else FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)
+        self._features = FourierFeatures(rows.shape[1], N_WAVES, WAVE_SCALE)
         features = self._features(rows)
         self._net = nn.Sequential(*create_mlp(features.shape[1], 1, NET_ARCH))
 
@@ -58,17 +51,15 @@ class ReturnDecomposition:
             steps = th.arange(len(owner)) + offsets[owner]
             return th.zeros(BATCH_SIZE).index_add(0, owner, self._net(features[steps]).squeeze(-1))
 
-        def sum_some(drawn: th.Tensor) -> th.Tensor:
-            steps = starts[drawn, None] + (th.rand(BATCH_SIZE, N_DRAWN) * lengths[drawn, None]).long()
-            mean: th.Tensor = self._net(features[steps]).squeeze(-1).mean(dim=1)
-            return lengths[drawn] * mean
-
-        def draw_loss() -> th.Tensor:
+        optimizer = th.optim.Adam(self._net.parameters(), LEARNING_RATE)
+        schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GRADIENT_STEPS)
+        for _ in range(GRADIENT_STEPS):
             drawn = th.randint(len(lengths), (BATCH_SIZE,))
-            sums = sum_some(drawn) if draws_steps else sum_all(drawn)
-            return ((sums * self._unit - returns[drawn]) / scale).square().mean()
-
-        fit(self._net, draw_loss, GRADIENT_STEPS, LEARNING_RATE, DRAWN_WEIGHT_DECAY if draws_steps else 0.0)
+            loss = ((sum_all(drawn) * self._unit - returns[drawn]) / scale).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
         self.rewards = self.reward(rows)
 
     @th.no_grad()

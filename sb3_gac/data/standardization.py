@@ -70,8 +70,7 @@ def check_vectors(trajectories: Sequence[Trajectory]) -> None:
     for name, array in observation_items(trajectories[0].observations):
         if array.ndim > 3:
             raise ValueError(
-                f"{name} of shape {array.shape} are images: completion_horizon and step_weighting take apart returns of "
-                "trajectories of vectors"
+                f"{name} of shape {array.shape} are images: completion_horizon takes apart returns of trajectories of vectors"
             )
 
 

@@ -47,6 +47,8 @@ _NOT_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "r
 MAX_ENVS = 2**16
 # Folder in that of a model, where the files are until they are complete
 PARTIAL = ".gac.partial"
+# Of the policy; the settings of the second one are no arguments, only its state is saved
+_OPTIMIZERS = ("optimizer", "credit_optimizer")
 
 
 def save_safe(model: GAC, path: str | Path, env: GymEnv | None = None) -> Path:
@@ -115,6 +117,7 @@ def load_safe(
         model, env = _build(description, tensors, env, device, {"verbose": verbose} | kwargs)
         _load_policy(model, tensors)
         _load_optimizer(model, tensors, from_plain(description["optimizer"], "optimizer"))
+        _load_optimizer(model, tensors, [{}], "credit_optimizer")
     except Exception as error:  # a file can make each of them
         raise ValueError(f"{folder} cannot be loaded: {error or type(error).__name__}") from error
     if env is not None:
@@ -140,11 +143,12 @@ def write_safe(model: GAC, description: dict[str, Any], folder: Path) -> None:
     from safetensors.torch import save_file
 
     tensors = {f"policy.{name}": tensor for name, tensor in model.policy.state_dict().items()}
-    for index, state in model.policy.optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            if not isinstance(value, th.Tensor):
-                raise ValueError(f"the optimizer keeps {name} as {type(value).__name__}, expected a tensor")
-            tensors[f"optimizer.{index}.{name}"] = value
+    for part in _OPTIMIZERS:
+        for index, state in getattr(model.policy, part).state_dict()["state"].items():
+            for name, value in state.items():
+                if not isinstance(value, th.Tensor):
+                    raise ValueError(f"the {part} keeps {name} as {type(value).__name__}, expected a tensor")
+                tensors[f"{part}.{index}.{name}"] = value
     if wrong := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
         raise ValueError(f"{wrong[0]} holds numbers that are not finite: the model has diverged")
     weights = folder / WEIGHTS_FILE
@@ -265,7 +269,7 @@ def check_names_and_shapes(state: dict[str, th.Tensor], tensors: dict[str, th.Te
     :raises ValueError: naming those that lack, are too many, or are of another shape or dtype.
     """
     expected = {f"policy.{name}": tensor for name, tensor in state.items()}
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+    given = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in _OPTIMIZERS}
     if expected.keys() != given.keys():
         lacking, unknown = (sorted(a - b)[:3] for a, b in ((expected.keys(), given.keys()), (given.keys(), expected.keys())))
         raise ValueError(f"{WEIGHTS_FILE} lacks the tensors {lacking} and has {unknown} besides")
@@ -283,8 +287,8 @@ def _load_policy(model: GAC, tensors: dict[str, th.Tensor]) -> None:
     model.policy.load_state_dict({name: tensors[f"policy.{name}"] for name in state})
 
 
-def _load_optimizer(model: GAC, tensors: dict[str, th.Tensor], groups: Any) -> None:
-    optimizer = model.policy.optimizer
+def _load_optimizer(model: GAC, tensors: dict[str, th.Tensor], groups: Any, part: str = "optimizer") -> None:
+    optimizer: th.optim.Optimizer = getattr(model.policy, part)
     current = optimizer.state_dict()
     if not isinstance(groups, list) or len(groups) != len(current["param_groups"]):
         n_groups = len(groups) if isinstance(groups, list) else groups
@@ -297,11 +301,11 @@ def _load_optimizer(model: GAC, tensors: dict[str, th.Tensor], groups: Any) -> N
                 raise ValueError(f"optimizer has the setting {name} {str(value)[:200]!r}, expected one like {group[name]!r}")
         group.update(saved)
     for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
+        if name.startswith(f"{part}."):
             _, index, key = name.split(".", 2)
             current["state"].setdefault(index, {})[key] = tensor
     if current["state"]:
-        _check_optimizer_state(model, current["state"])
+        _check_optimizer_state(model, part, current["state"])
         optimizer.load_state_dict({**current, "state": {int(index): state for index, state in current["state"].items()}})
     else:
         optimizer.load_state_dict(current)
@@ -314,22 +318,23 @@ def _is_like(value: Any, now: Any) -> bool:
     return math.isfinite(value) if fits(now, float) and fits(value, float) else bool(value == now)
 
 
-def _check_optimizer_state(model: GAC, states: dict[str, dict[str, th.Tensor]]) -> None:
+def _check_optimizer_state(model: GAC, part: str, states: dict[str, dict[str, th.Tensor]]) -> None:
     """Optimizers trust shapes: what a step leaves for each parameter tells which are right."""
-    policy = model.policy
-    copies = [nn.Parameter(th.zeros_like(parameter)) for parameter in policy.parameters()]
+    policy, optimizer = model.policy, getattr(model.policy, part)
+    copies = [nn.Parameter(th.zeros_like(parameter)) for group in optimizer.param_groups for parameter in group["params"]]
     for copy in copies:
         copy.grad = th.zeros_like(copy)
-    reference = policy.optimizer_class(copies, lr=0.0, **policy.optimizer_kwargs)  # type: ignore[call-arg]
+    kwargs = policy.optimizer_kwargs if part == "optimizer" else {"fused": True}
+    reference = type(optimizer)(copies, lr=0.0, **kwargs)
     reference.step()
     expected = {str(index): state for index, state in reference.state_dict()["state"].items()}
     for index, state in states.items():
         if index not in expected:
-            raise ValueError(f"optimizer.{index[:20]} belongs to no parameter of the policy")
+            raise ValueError(f"{part}.{index[:20]} belongs to no parameter of the policy")
         if state.keys() != expected[index].keys():
-            raise ValueError(f"optimizer.{index} has {sorted(state)[:9]}, expected {sorted(expected[index])}")
+            raise ValueError(f"{part}.{index} has {sorted(state)[:9]}, expected {sorted(expected[index])}")
         for key, tensor in state.items():
-            name = f"optimizer.{index}.{key}"
+            name = f"{part}.{index}.{key}"
             _check_tensor(name, tensor, expected[index][key])
             if not tensor.isfinite().all() or (key in _NOT_NEGATIVE and (tensor < 0).any()):
                 raise ValueError(f"{name} holds numbers that are not finite, or negative where they cannot be")

@@ -35,13 +35,13 @@ class ScalarPredictor(nn.Module):
         self.head = EnsembleLinear(n_members, dims[-1], 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.register_buffer("mean", th.full((), th.nan, dtype=th.float64))
-        self.register_buffer("std", th.ones((), dtype=th.float64))
+        self.register_buffer("mean", th.zeros((), dtype=th.float64))
+        self.register_buffer("std", th.zeros((), dtype=th.float64))  # 0 until there are statistics
 
     @property
     def is_new(self) -> bool:
         """Whether it has no statistics yet."""
-        return bool(th.isnan(self.mean))
+        return bool(self.std == 0)
 
     def forward(self, inputs: th.Tensor) -> th.Tensor:
         """
@@ -67,7 +67,8 @@ class ScalarPredictor(nn.Module):
 
         :param inputs: Inputs of shape ``(batch_size, in_dim)``.
         """
-        return self(inputs).double() * self.std + self.mean
+        predictions: th.Tensor = self(inputs).double() * self.std + self.mean
+        return predictions
 
     @th.no_grad()
     def set_statistics(self, mean: float, std: float) -> None:

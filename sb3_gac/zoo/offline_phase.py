@@ -22,7 +22,7 @@ LEARN_STATE = (
     "ep_success_buffer",
     "_logger",
 )
-# Arguments that are looked at anew in each gradient step
+# Arguments that are looked at anew whenever they are needed
 SETTINGS = (
     "batch_size",
     "n_encode_steps",
@@ -34,10 +34,9 @@ SETTINGS = (
     "kl_warmup",
     "posterior_steps",
     "posterior_learning_rate",
-    "best_ratio",
-    "offline_best_ratio",
-    "best_fraction",
-    "best_by",
+    "gamma",
+    "gae_lambda",
+    "advantage_temperature",
     "offline_ratio",
     "max_grad_norm",
 )
@@ -58,9 +57,8 @@ class OfflinePhase(BaseCallback):
 
     :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer.
     :param gradient_steps: Gradient steps that the model shall have made offline.
-    :param settings: Settings that hold during this phase only: arguments of GAC that each gradient step looks at, and
+    :param settings: Settings that hold during this phase only: arguments of GAC that learning looks at anew, and
         ``policy_kwargs`` of :class:`~sb3_gac.actor.PlanActor` that plans are made with.
-    :param return_only: Whether to throw the step rewards of the data away and keep the total of each trajectory.
     :param log_interval: Gradient steps between two logs; ``None`` never logs.
     :param progress_bar: Whether to show a progress bar.
     :param verbose: 1 tells when the phase starts and ends.
@@ -72,7 +70,6 @@ class OfflinePhase(BaseCallback):
         data: DatasetSource,
         gradient_steps: int,
         settings: Mapping[str, Any] | None = None,
-        return_only: bool = False,
         log_interval: int | None = 500,
         progress_bar: bool = False,
         verbose: int = 1,
@@ -83,7 +80,6 @@ class OfflinePhase(BaseCallback):
         self.data = data
         self.gradient_steps = gradient_steps
         self.settings = dict(settings or {})
-        self.return_only = return_only
         self.log_interval = log_interval
         self.progress_bar = progress_bar
 
@@ -97,7 +93,7 @@ class OfflinePhase(BaseCallback):
         n_left = max(self.gradient_steps - model._n_offline_updates, 0)
         if n_left == self.gradient_steps:
             _forget_first_observations(model)
-        model.set_offline_data(self.data, self.return_only)
+        model.set_offline_data(self.data)
         if n_left == 0:
             return
         self._tell(f"offline phase: {n_left} gradient steps on {self.data if isinstance(self.data, str) else 'data'}")

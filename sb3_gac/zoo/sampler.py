@@ -29,35 +29,23 @@ def suggest_learning(trial: "optuna.Trial") -> dict[str, Any]:
         "n_steps": trial.suggest_int("n_steps", 8, 48, step=8),
         "effective_horizon": trial.suggest_float("effective_horizon", 4.0, 64.0, log=True),
         "target_kl": trial.suggest_float("target_kl", 0.5, 8.0, log=True),
+        "gamma": trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995]),
+        "gae_lambda": trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0]),
+        "advantage_temperature": trial.suggest_categorical("advantage_temperature", [None, 0.25, 0.5, 1.0]),
         "n_averaged_pow": trial.suggest_int("n_averaged_pow", 0, 8),
         "plan_temperature": trial.suggest_categorical("plan_temperature", [None, 0.1, 0.3, 1.0]),
         "pessimism": trial.suggest_float("pessimism", 0.0, 2.0),
     }
 
 
-def suggest_offline(trial: "optuna.Trial") -> dict[str, Any]:
-    """
-    Suggest what is drawn from a data set.
-
-    :param trial: The trial.
-    :return: What was suggested, for :func:`convert_gac_params`.
-    """
-    return {"offline_best_ratio": trial.suggest_float("offline_best_ratio", 0.0, 0.9)}
-
-
 def suggest_online(trial: "optuna.Trial") -> dict[str, Any]:
     """
-    Suggest how rollouts explore and which of them are learnt from.
+    Suggest how rollouts explore.
 
     :param trial: The trial.
     :return: What was suggested, for :func:`convert_gac_params`.
     """
-    return {
-        "best_ratio": trial.suggest_float("best_ratio", 0.0, 0.9),
-        "best_fraction": trial.suggest_float("best_fraction", 0.05, 0.4, log=True),
-        "best_by": trial.suggest_categorical("best_by", ["return", "advantage"]),
-        "explore_ratio": trial.suggest_float("explore_ratio", 0.1, 1.0),
-    }
+    return {"explore_ratio": trial.suggest_float("explore_ratio", 0.1, 1.0)}
 
 
 def convert_gac_params(sampled_params: Mapping[str, Any]) -> dict[str, Any]:

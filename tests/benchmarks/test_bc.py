@@ -44,9 +44,9 @@ def make_model() -> BehaviourCloning:
 
 def test_it_clones_what_was_recorded_alone() -> None:
     trajectories = [make_trajectory(30, 1.0, seed=seed) for seed in range(3)]
-    for settings in ({"completion_horizon": 90}, {"step_weighting": 1.0}):
+    for settings in ({"completion_horizon": 90}, {"advantage_temperature": 1.0}):
         model = BehaviourCloning("MlpLatentPolicy", policy_kwargs={"net_arch": [8]}, device="cpu", **settings)
-        model.set_offline_data(trajectories)
+        model.learn_offline(trajectories, 1)
         assert model.offline_buffer is not None
         assert model.offline_buffer.lengths.tolist() == [30] * 3
         assert (model.offline_buffer.sample(3, 9).weights == 1).all()

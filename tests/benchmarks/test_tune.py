@@ -301,22 +301,19 @@ def test_what_no_phase_depends_on_is_not_suggested() -> None:
         assert params["policy_kwargs"]["n_averaged"] == 2 ** trial.params["n_averaged_pow"]
         names[mode] = set(trial.params)
         if mode != "offline":
-            for name in ("best_ratio", "best_fraction", "best_by"):
-                assert params[name] == trial.params[name]
             assert params["policy_kwargs"]["explore_ratio"] == trial.params["explore_ratio"]
         GAC(env="Pendulum-v1", device="cpu", **model_arguments(params))  # all of them are arguments
-    online = {"best_ratio", "best_fraction", "best_by", "explore_ratio"}
-    assert names["offline-to-online"] - names["online"] == {"offline_best_ratio"}
-    assert names["offline-to-online"] - names["offline"] == online
+    assert names["offline-to-online"] == names["online"]
+    assert names["online"] - names["offline"] == {"explore_ratio"}
 
 
 def test_what_is_given_is_not_suggested() -> None:
     trials = [optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask() for _ in range(3)]
     every = suggest_params(trials[0], "offline-to-online")
-    given = ["learning_rate", "best_by", "n_score_steps", "policy_kwargs.plan_dim", "policy_kwargs.net_arch"]
+    given = ["learning_rate", "gamma", "n_score_steps", "policy_kwargs.plan_dim", "policy_kwargs.net_arch"]
     some = suggest_params(trials[1], "offline-to-online", given)
     assert set(every) - set(some) == set(given)
-    recorded = {"learning_rate", "best_by", "plan_dim_pow", "net_arch"}
+    recorded = {"learning_rate", "gamma", "plan_dim_pow", "net_arch"}
     assert set(trials[0].params) - set(trials[1].params) == recorded  # n_encode_steps still depends on n_steps
     suggest_params(trials[2], "offline", ["n_encode_steps", "n_score_steps"])
     assert "n_steps" not in trials[2].params

@@ -42,13 +42,14 @@ class SlowBuffer:
             self.trajectories.append(current)
         return current["serial"], len(current["steps"])
 
-    def add(self, rewards, dones) -> None:
+    def add(self, rewards, dones, truncated) -> None:
         self.trajectories = [t for t in self.trajectories if t["start"] > self.n_rows - self.buffer_size]
         for env in range(self.n_envs):
             self.next_step(env)
             current = self.open_trajectory(env)
             current["steps"].append(float(rewards[env]))
             current["closed"] = bool(dones[env]) or len(current["steps"]) == self.buffer_size
+            current["terminated"] = bool(dones[env] and not truncated[env])
         self.n_rows += 1
 
     def close(self) -> None:
@@ -63,12 +64,25 @@ def make_buffer(buffer_size: int, n_envs: int = 1, **kwargs) -> TrajectoryReplay
     return TrajectoryReplayBuffer(buffer_size, OBSERVATION_SPACE, ACTION_SPACE, "cpu", n_envs=n_envs, **kwargs)
 
 
-def step_both(buffer: TrajectoryReplayBuffer, slow: SlowBuffer, rewards, dones) -> None:
+def step_both(buffer: TrajectoryReplayBuffer, slow: SlowBuffer, rewards, dones, truncated=None) -> None:
+    truncated = [False] * slow.n_envs if truncated is None else truncated
     obs = np.array([slow.next_step(env) for env in range(slow.n_envs)], dtype=np.float32)
     actions = np.tanh(obs[:, :1] / 10)
-    infos = [{"TimeLimit.truncated": False}] * slow.n_envs
+    infos = [{"TimeLimit.truncated": done and cut} for done, cut in zip(dones, truncated, strict=True)]
     buffer.add(obs, obs + 1, actions, np.asarray(rewards, dtype=np.float32), np.asarray(dones), infos)
-    slow.add(rewards, dones)
+    slow.add(rewards, dones, truncated)
+
+
+def check_steps(buffer: TrajectoryReplayBuffer, slow: SlowBuffer) -> None:
+    """The table of all steps that are drawn from: those of closed trajectories, or else of the open ones so far."""
+    known = [t for t in slow.trajectories if t["closed"]] or slow.trajectories
+    table = buffer.steps()
+    assert table.lengths.tolist() == [len(t["steps"]) for t in known]
+    assert table.returns.tolist() == [sum(t["steps"]) for t in known]
+    assert table.is_terminated.tolist() == [t["closed"] and t["terminated"] for t in known]
+    expected = [[t["serial"], step] for t in known for step in range(len(t["steps"]))]
+    assert buffer.observations_at(table.indices).tolist() == expected
+    assert buffer.rewards.reshape(-1)[table.indices].tolist() == [reward for t in known for reward in t["steps"]]
 
 
 def contents(buffer: TrajectoryReplayBuffer) -> dict[int, list[float]]:
@@ -92,7 +106,7 @@ def fill(buffer: TrajectoryReplayBuffer, lengths, returns=None) -> None:
         buffer.add_trajectory(Trajectory(observations, np.zeros((length, 1)), rewards, False, True))
 
 
-rewards_and_dones = st.tuples(st.integers(-8, 8), st.sampled_from([False, False, False, True]))
+reward_done_and_truncated = st.tuples(st.integers(-8, 8), st.sampled_from([False, False, False, True]), st.booleans())
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,8 +114,8 @@ rewards_and_dones = st.tuples(st.integers(-8, 8), st.sampled_from([False, False,
 def test_same_as_slow_buffer(n_envs, buffer_size, data):
     buffer, slow = make_buffer(buffer_size, n_envs), SlowBuffer(max(buffer_size // n_envs, 1), n_envs)
     for _ in range(data.draw(st.integers(1, 60))):
-        rewards, dones = zip(*data.draw(st.lists(rewards_and_dones, min_size=n_envs, max_size=n_envs)), strict=True)
-        step_both(buffer, slow, rewards, dones)
+        drawn = data.draw(st.lists(reward_done_and_truncated, min_size=n_envs, max_size=n_envs))
+        step_both(buffer, slow, *zip(*drawn, strict=True))
         event = data.draw(st.sampled_from(["none"] * 8 + ["reset", "pickle"]))
         if event == "reset":
             buffer.close_open_trajectories()
@@ -116,7 +130,8 @@ def test_same_as_slow_buffer(n_envs, buffer_size, data):
         assert buffer.size() == min(slow.n_rows, slow.buffer_size)
         # Closed ones, or else the prefixes of the open ones
         known = expected or {t["serial"]: t["steps"] for t in slow.trajectories}
-        batch = buffer.sample(8, 5, by=data.draw(st.sampled_from(["uniform", "length"])), best_ratio=0.5)
+        check_steps(buffer, slow)
+        batch = buffer.sample(8, 5)
         for i, serial in enumerate(batch.first_observations[:, 0].int().tolist()):
             assert batch.first_observations[i, 1] == 0
             assert batch.lengths[i] == len(known[serial])
@@ -240,9 +255,9 @@ def test_whole_trajectories_wrap_around():
 
 def test_empty_buffer():
     buffer = make_buffer(10)
-    for sample in (buffer.sample, buffer.best):
+    for read in (lambda: buffer.sample(4), buffer.steps):
         with pytest.raises(RuntimeError, match="Unable to sample"):
-            sample(4)
+            read()
     assert (buffer.n_trajectories, buffer.n_transitions, buffer.size()) == (0, 0, 0)
     assert buffer.returns.shape == buffer.lengths.shape == (0,)
     buffer.close_open_trajectories()
@@ -264,8 +279,8 @@ def test_memory_comes_with_the_first_transition():
 def test_memory_is_that_of_the_arrays():
     buffer = make_buffer(100_000)
     fill(buffer, [100] * 900)
-    raw = 100_000 * 4 * (2 + 1 + 1 + 1 + 1)
-    arrays = [buffer.observations, buffer.actions, buffer.rewards, buffer.dones, buffer.timeouts]
+    raw = 100_000 * 4 * (2 + 1 + 1 + 1 + 1 + 1)
+    arrays = [buffer.observations, buffer.actions, buffer.rewards, buffer.weights, buffer.dones, buffer.timeouts]
     assert sum(array.nbytes for array in arrays) == raw
     assert sys.getsizeof(buffer._table._records) < 0.05 * raw
     assert not hasattr(buffer, "next_observations")
@@ -277,7 +292,7 @@ def test_pickle_holds_the_rows_in_use():
     data = pickle.dumps(buffer)
     assert len(data) < 100 * 6 * 4 + 10_000
     loaded = pickle.loads(data)
-    for name in ("observations", "actions", "rewards", "dones", "timeouts"):
+    for name in ("observations", "actions", "rewards", "weights", "dones", "timeouts"):
         np.testing.assert_array_equal(getattr(buffer, name), getattr(loaded, name))
     fill(loaded, [3])
     assert contents_serials(loaded) == [0, 1, 0]
@@ -304,15 +319,12 @@ def test_reset_forgets():
     assert contents_serials(buffer) == [0]
 
 
-def test_draw_uniform_or_by_length():
-    np.random.seed(0)
+def test_draw_by_length(monkeypatch):
     buffer = make_buffer(100)
-    fill(buffer, [10, 20, 70], returns=[5.0, -1.0, 2.0])
-    for by, expected in [("uniform", [1 / 3, 1 / 3, 1 / 3]), ("length", [0.1, 0.2, 0.7])]:
-        serials = buffer.sample(20_000, 1, by=by).first_observations[:, 0].numpy().astype(int)
-        np.testing.assert_allclose(np.bincount(serials, minlength=3) / 20_000, expected, atol=0.015)
-    with pytest.raises(ValueError, match="by must be one of"):
-        buffer.sample(1, by="luck")
+    fill(buffer, [10, 20, 70])
+    # Numbers spread evenly over [0, 1): what they are for each step, they are for all
+    monkeypatch.setattr(np.random, "rand", lambda *shape: (np.arange(100).reshape(shape) + 0.5) / 100)
+    assert buffer.sample(100, 1).first_observations[:, 0].int().bincount().tolist() == [10, 20, 70]
 
 
 def test_steps_are_uniform():
@@ -324,52 +336,39 @@ def test_steps_are_uniform():
     np.testing.assert_allclose(np.bincount(steps) / len(steps), np.full(5, 0.2), atol=0.01)
 
 
-@pytest.mark.parametrize(
-    ("fraction", "best"), [(0.01, {3}), (0.1, {3}), (0.11, {3, 0}), (0.5, {3, 0, 1}), (1.0, {0, 1, 2, 3})]
-)
-def test_best_hold_a_fraction_of_the_transitions(fraction, best):
-    np.random.seed(0)
-    buffer = make_buffer(100)
-    fill(buffer, [30, 20, 40, 10], returns=[8.0, 7.0, 6.0, 9.0])
-    serials = buffer.sample(400, 1, best_ratio=1.0, best_fraction=fraction).first_observations[:, 0]
-    assert set(serials.int().tolist()) == best
-    for wrong in (0.0, 1.1):
-        with pytest.raises(ValueError, match=r"\(0, 1\]"):
-            buffer.sample(4, best_ratio=0.5, best_fraction=wrong)
-    with pytest.raises(ValueError, match="best_ratio"):
-        buffer.sample(4, best_ratio=1.5)
-
-
-def test_best_share_of_the_batch():
-    np.random.seed(0)
-    buffer = make_buffer(1000)
-    fill(buffer, [10] * 100)
-    serials = buffer.sample(10_000, 1, best_ratio=0.25, best_fraction=0.1).first_observations[:, 0]
-    assert (serials >= 90).float().mean().item() == pytest.approx(0.25 + 0.75 * 0.1, abs=0.01)
-
-
-def test_best_trajectories_in_order():
-    buffer = make_buffer(100)
-    fill(buffer, [3, 4, 5], returns=[1.0, 3.0, 2.0])
-    batch = buffer.best(5, 7)
-    assert batch.first_observations[:, 0].tolist() == [1, 2, 0, 1, 2]
-    assert batch.observations.shape == (5, 7, 2)
-    assert batch.returns.tolist() == [3, 2, 1, 3, 2]
+def test_weights_reach_the_batches():
+    buffer = make_buffer(20)
+    fill(buffer, [9, 4, 6])
+    assert (buffer.sample(50, 3).weights == 1).all()
+    table = buffer.steps()
+    serials, steps = buffer.observations_at(table.indices).T.numpy()
+    buffer.set_weights(table.indices, 0.1 + serials + steps / 10)
+    fill(buffer, [5])  # in place of the first trajectory; new steps weigh 1
+    for held in (buffer, pickle.loads(pickle.dumps(buffer))):
+        batch = held.sample(200, 3)
+        serials, steps = batch.observations.unbind(-1)
+        assert set(serials.unique().tolist()) == {0, 1, 2}
+        th.testing.assert_close(batch.weights, th.where(serials == 0, 1.0, 0.1 + serials + steps / 10))
 
 
 def test_what_changes_is_seen():
-    """Rankings are kept between calls, and must follow each change of the table."""
+    """Lengths are summed up between calls, and must follow each change of the table."""
+    np.random.seed(0)
     buffer, obs = make_buffer(10), np.array([[7, 0]], dtype=np.float32)
+
+    def drawn() -> set[int]:
+        return set(buffer.sample(200, 1).first_observations[:, 0].int().tolist())
+
     fill(buffer, [3, 3])
-    assert buffer.best(1).returns.item() == 1
+    assert drawn() == {0, 1}
     buffer.add(obs, obs, np.zeros((1, 1)), np.full(1, 5.0), np.zeros(1), [{}])
-    assert buffer.best(1).returns.item() == 1
+    assert drawn() == {0, 1}
     buffer.close_open_trajectories()
-    assert buffer.best(1).returns.item() == 5
+    assert drawn() == {0, 1, 7}
     fill(buffer, [9])
-    assert buffer.best(2).returns.tolist() == [5, 0]
+    assert drawn() == {0, 7}
     fill(buffer, [10])
-    assert buffer.best(2).returns.tolist() == [0, 0]
+    assert drawn() == {0}
 
 
 def test_open_prefixes_are_followed():

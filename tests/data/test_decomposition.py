@@ -28,20 +28,6 @@ def test_rewards_are_found_from_returns_alone():
     assert np.abs(rewards[np.abs(positions) > 0.8]).mean() < 0.1
 
 
-def test_smooth_rewards_are_found_by_drawn_steps():
-    """Each trajectory has a speed, and each of its steps another; rewards fall with how far it is from one."""
-    rng = np.random.default_rng(0)
-    walks = []
-    for n_steps in rng.integers(100, 400, size=100):
-        speeds = rng.uniform(-1, 1) + rng.normal(scale=0.5, size=n_steps)
-        walks.append(Trajectory(speeds[:, None], np.zeros((n_steps, 1)), 2 - np.abs(speeds - 1), False, True))
-    th.manual_seed(0)
-    rewards = ReturnDecomposition([trajectory.return_only() for trajectory in walks], draws_steps=True).rewards
-    paid = np.concatenate([trajectory.rewards for trajectory in walks])
-    assert np.corrcoef(rewards, paid)[0, 1] > 0.95
-    assert np.sqrt(np.square(rewards - paid).mean()) < 0.3
-
-
 def test_returns_that_are_all_the_same_are_explained_too():
     """Walks of different lengths to a goal where each ends: only the goal can have paid."""
     rng = np.random.default_rng(0)

@@ -57,7 +57,7 @@ class WatchCallback(BaseCallback):
 
 
 def test_it_learns_before_the_first_step(env: Any, data: OfflineDataset, small_gac: Callable[..., GAC]) -> None:
-    model = small_gac(env, learning_rate=1e-2, gradient_steps=1)
+    model = small_gac(env, learning_rate=1e-2)
     watch = WatchCallback()
     model.learn(20, callback=[OfflinePhase(data, 150), watch])
     assert watch.seen is not None
@@ -161,12 +161,12 @@ def test_bad_input_is_refused(env: Any, data: OfflineDataset, small_gac: Callabl
         change_settings(model, {"target_kl": 7.0, "policy_kwargs": {"n_average": 1}})
     assert model.target_kl != 7.0
     # These are read once, when the model is made: to change them would do nothing, or leave a model that cannot be loaded
-    for settings in ({"kl_coef": 0.5}, {"learning_rate": 1.0}, {"completion_horizon": 9}, {"policy_kwargs": {"n_elites": 4}}):
+    for settings in ({"kl_coef": 0.5}, {"learning_rate": 1.0}, {"completion_horizon": 9}, {"policy_kwargs": {"plan_dim": 4}}):
         with pytest.raises(ValueError, match="cannot hold for an offline phase only"):
             change_settings(model, settings)
-    with pytest.raises(ValueError, match=r"offline_best_ratio must be in \[0, 1\], got -1"):
-        change_settings(model, {"target_kl": 7.0, "offline_best_ratio": -1, "policy_kwargs": {"n_averaged": 3}})
-    assert model.target_kl != 7.0 and model.offline_best_ratio != -1 and model.actor.n_averaged != 3
+    with pytest.raises(ValueError, match=r"offline_ratio must be in \[0, 1\], got -1"):
+        change_settings(model, {"target_kl": 7.0, "offline_ratio": -1, "policy_kwargs": {"n_averaged": 3}})
+    assert model.target_kl != 7.0 and model.offline_ratio != -1 and model.actor.n_averaged != 3
     with pytest.raises(ValueError, match="plan_temperature must be above 0 or None, got 0"):
         change_settings(model, {"target_kl": 7.0, "policy_kwargs": {"n_averaged": 3, "plan_temperature": 0}})
     assert model.target_kl != 7.0 and (model.actor.n_averaged, model.actor.plan_temperature) == (16, None)

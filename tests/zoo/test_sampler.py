@@ -16,7 +16,6 @@ from sb3_gac.zoo.sampler import (
     convert_gac_params,
     sample_gac_params,
     suggest_learning,
-    suggest_offline,
     suggest_online,
 )
 
@@ -31,9 +30,9 @@ SMALLEST: dict[str, Any] = {
     "n_averaged_pow": 0,
     "plan_temperature": 0.3,
     "pessimism": 0.0,
-    "best_ratio": 0.0,
-    "best_fraction": 0.05,
-    "best_by": "advantage",
+    "gamma": 0.98,
+    "gae_lambda": 1.0,
+    "advantage_temperature": None,
     "explore_ratio": 0.1,
 }
 
@@ -47,9 +46,9 @@ def test_what_is_suggested_is_converted() -> None:
         "n_score_steps": 8,
         "effective_horizon": 4.0,
         "target_kl": 0.5,
-        "best_ratio": 0.0,
-        "best_fraction": 0.05,
-        "best_by": "advantage",
+        "gamma": 0.98,
+        "gae_lambda": 1.0,
+        "advantage_temperature": None,
         "policy_kwargs": {
             "net_arch": [64, 64],
             "plan_dim": 4,
@@ -64,7 +63,7 @@ def test_what_is_suggested_is_converted() -> None:
 
 
 def test_a_part_can_be_converted() -> None:
-    assert convert_gac_params({"offline_best_ratio": 0.5}) == {"offline_best_ratio": 0.5}
+    assert convert_gac_params({"gae_lambda": 0.5}) == {"gae_lambda": 0.5}
     params = convert_gac_params({"net_arch": "big"})
     params["policy_kwargs"]["net_arch"].append(1)
     assert NET_ARCHS["big"] == [256, 256]
@@ -74,10 +73,11 @@ def test_a_part_can_be_converted() -> None:
 def test_gac_accepts_whatever_is_suggested(number: int, make_dataset: Callable[..., OfflineDataset]) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
     trial = study.ask()
-    params = {**suggest_learning(trial), **suggest_offline(trial), **suggest_online(trial)}
+    params = {**suggest_learning(trial), **suggest_online(trial)}
     env = gym.make("Pendulum-v1")
     data = make_dataset(env.observation_space, env.action_space)
-    model = GAC("MlpLatentPolicy", env, device="cpu", seed=0, learning_starts=2, **convert_gac_params(params))
+    often = dict(learning_starts=2, train_freq=1, gradient_steps=1)
+    model = GAC("MlpLatentPolicy", env, device="cpu", seed=0, **often, **convert_gac_params(params))
     model.learn_offline(data, gradient_steps=1)
     model.learn(4)
     assert model._n_updates > 1

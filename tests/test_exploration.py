@@ -1,0 +1,102 @@
+"""Random policies: one for each episode, drawn anew for the next."""
+
+from unittest import mock
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sb3_gac import GAC, gac
+from sb3_gac.exploration import NOISE, RandomPolicies
+
+SPACES = [
+    spaces.Box(-2.0, 2.0, (2, 2)),
+    spaces.Discrete(5),
+    spaces.MultiDiscrete([3, 4]),
+    spaces.MultiBinary(6),
+]
+N_ENVS = 8
+
+
+def make_policies(space: spaces.Space) -> tuple[RandomPolicies, np.ndarray]:
+    np.random.seed(0)
+    policies = RandomPolicies(N_ENVS, 3, space)
+    policies.draw(np.arange(N_ENVS))
+    return policies, np.random.standard_normal((N_ENVS, 3))
+
+
+def usual_actions(policies: RandomPolicies, features: np.ndarray) -> np.ndarray:
+    """Medians of many actions, of shape ``(n_envs, action_dim)``: the noise goes."""
+    return np.median([policies.act(features) for _ in range(301)], axis=0)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_actions_are_those_of_the_space(space):
+    policies, features = make_policies(space)
+    for action in policies.act(features):
+        if isinstance(space, spaces.Box):
+            assert action.dtype == np.float32 and action.shape == (4,) and (np.abs(action) <= 1).all()
+        else:
+            assert space.contains(action.reshape(space.shape).astype(space.dtype))
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_the_same_observation_gives_the_same_action_up_to_noise(space):
+    policies, features = make_policies(space)
+    errors = np.stack([policies.act(features) for _ in range(400)]) - usual_actions(policies, features)
+    if isinstance(space, spaces.Box):
+        assert 0.3 * NOISE < errors.std() < 1.1 * NOISE  # less at the bounds
+    else:
+        assert 0 < (errors != 0).mean() < 1.1 * NOISE
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_another_episode_follows_another_policy(space):
+    policies, features = make_policies(space)
+    features[:] = features[0]
+    before = usual_actions(policies, features)
+    policies.draw(np.arange(N_ENVS // 2))
+    changes = np.abs(usual_actions(policies, features) - before).max(axis=1)
+    assert (changes[: N_ENVS // 2] > 0.3).sum() >= N_ENVS // 4
+    assert changes[N_ENVS // 2 :].max() < 0.1
+    assert len(np.unique(before.round(), axis=0)) > 1  # environments differ
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_the_seed_decides(space):
+    first, second = (policies.act(features) for policies, features in (make_policies(space) for _ in range(2)))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_policy_is_followed_for_a_whole_episode(small_gac, diary_env):
+    env = DummyVecEnv([lambda length=length: diary_env(length=length) for length in (4, 6)])
+    model = small_gac(env, learning_starts=100)
+    with mock.patch.object(RandomPolicies, "draw", autospec=True) as draw:
+        model.learn(2 * 11)
+    # Both start, then whoever has ended: the first after 4 and 8 steps, the second after 6
+    drawn = [call.args[1].tolist() for call in draw.call_args_list if len(call.args[1])]
+    assert drawn == [[0, 1], [0], [1], [0]]
+
+
+def test_fewer_and_fewer_episodes_are_random(small_gac, diary_env, monkeypatch):
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 20)
+    np.random.seed(0)
+    model = small_gac(diary_env(length=1), learning_starts=0, gradient_steps=0, buffer_size=1000)
+    is_random = []
+    model.learn(400, callback=lambda locals_, _: is_random.append(bool(model._is_random[0])) or True)
+    expected = sum(20 / (20 + episode) for episode in range(400))
+    assert sum(is_random) == pytest.approx(expected, abs=3 * np.sqrt(expected))
+    assert sum(is_random[:100]) > 2 * sum(is_random[-100:]) > 0
+
+
+@pytest.mark.slow
+def test_some_episodes_climb_the_mountain():
+    """Which independent random actions never do."""
+    env = make_vec_env("MountainCarContinuous-v0", n_envs=10, seed=0)
+    model = GAC("MlpLatentPolicy", env, buffer_size=50_000, learning_starts=50_000, seed=0, device="cpu")
+    model.learn(10 * 3 * 999)
+    n_steps = gym.spec("MountainCarContinuous-v0").max_episode_steps
+    assert (model.replay_buffer.lengths < n_steps).sum() >= 5
