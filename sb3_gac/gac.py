@@ -3,6 +3,7 @@
 import io
 import math
 import pathlib
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace

@@ -113,6 +113,15 @@ class TrajectoryTable:
             self._cache.clear()
             self._records["closed"][ids - self._offset] = True
 
+    def records(self, ids: Array) -> Array:
+        """
+        Records of trajectories that are alive.
+
+        :param ids: Their ids.
+        """
+        records: Array = self._records[ids - self._offset]
+        return records
+
     def evict(self, start: int) -> None:
         """
         Forget the trajectories that started earlier, none of them still growing.
