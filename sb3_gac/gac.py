@@ -280,7 +280,7 @@ class GAC(OffPolicyAlgorithm):
         n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
         self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
-        self._forget_rollout()
+        self._begin_rollout()
         settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
         known = TargetReturn() if self.target_return is None else self.target_return
         self.target_return = replace(known, **settings)
@@ -486,7 +486,7 @@ class GAC(OffPolicyAlgorithm):
     @th.no_grad()
     def _features_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
         """Features of all observations of a buffer, of shape ``(n_steps, features_dim)``."""
-        n_parts = max(1, len(table.indices) // FEATURES_BATCH)
+        n_parts = math.ceil(len(table.indices) / FEATURES_BATCH)
         return th.cat(
             [
                 self.actor.extract_features(buffer.observations_at(indices, self._vec_normalize_env))
@@ -726,6 +726,9 @@ class GAC(OffPolicyAlgorithm):
         if self.action_noise is not None:
             self.action_noise.reset()
         self._last_plans = None
+        self._begin_rollout()
+
+    def _begin_rollout(self) -> None:
         self._rollout_returns = np.zeros(self.n_envs)
         self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
         self._is_random = np.zeros(self.n_envs, dtype=bool)

@@ -195,11 +195,12 @@ def test_a_folder_in_the_way_and_a_link(model, tmp_path):
     np.testing.assert_array_equal(act(GAC.load(tmp_path / "target.zip")), act(model))
 
 
-def test_every_policy_network_is_saved_as_plain_tensors(saved):
+def test_every_policy_network_is_saved_as_plain_tensors(model, saved):
     with zipfile.ZipFile(saved) as archive, archive.open("policy.pth") as file:
         tensors = th.load(io.BytesIO(file.read()), weights_only=True)
-    assert {tensor.dtype for tensor in tensors.values()} == {th.float32}
-    assert {name.split(".")[0] for name in tensors} == {"actor", "encoder"}
+    assert {tensor.dtype for tensor in tensors.values()} == {th.float32, th.float64}
+    networks = {name for name, _ in model.policy.named_children()}
+    assert {name.split(".")[0] for name in tensors} == networks >= {"actor", "encoder", "value_net", "reward_net"}
 
 
 def test_no_arrays_no_networks_in_the_attributes(saved):
@@ -256,9 +257,10 @@ def test_a_schedule_survives(small_gac, diary_env, tmp_path):
     assert GAC.load(tmp_path / "model").lr_schedule(0.5) == 0.125
 
 
-def test_the_optimizer_goes_on_where_it_was(model, saved):
+@pytest.mark.parametrize("name", ["optimizer", "credit_optimizer"])
+def test_the_optimizers_go_on_where_they_were(model, saved, name):
     loaded = GAC.load(saved)
-    states = [m.policy.optimizer.state_dict()["state"] for m in (model, loaded)]
+    states = [getattr(m.policy, name).state_dict()["state"] for m in (model, loaded)]
     assert states[0].keys() == states[1].keys() and len(states[0]) > 0
     for key, state in states[0].items():
         assert th.equal(state["exp_avg"], states[1][key]["exp_avg"])
@@ -396,7 +398,7 @@ class TestParameters:
         np.testing.assert_array_equal(act(other), act(model))
 
     def test_names(self, model):
-        assert model.get_parameters().keys() == {"policy", "policy.optimizer"}
+        assert model.get_parameters().keys() == {"policy", "policy.optimizer", "policy.credit_optimizer"}
 
     @pytest.mark.parametrize("exact_match", [True, False])
     def test_an_unknown_name(self, model, exact_match):

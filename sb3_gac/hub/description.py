@@ -39,6 +39,7 @@ PROGRESS = (
     "_n_offline_updates",
     "_log_kl_coef",
     "_known_steps",
+    "_credited_steps",
 )
 _KEYS = {
     "format",
