@@ -37,7 +37,6 @@ ACTING_SETTINGS = (
     "exploit_learning_rate",
     "pessimism",
     "prior_weight",
-    "explore_ratio",
     "explore_steps",
     "explore_step_size",
     "use_action_noise",
@@ -81,7 +80,6 @@ class PlanActor(BasePolicy):
     :param exploit_learning_rate: Step size of these steps.
     :param pessimism: Standard deviations of the ensemble subtracted from the predicted return when exploiting.
     :param prior_weight: Standardised return that one nat of log p(ε) is worth when exploiting.
-    :param explore_ratio: Share of the plans that are sampled when not deterministic; the others are exploited.
     :param explore_steps: Langevin steps when exploring.
     :param explore_step_size: Step size of these steps.
     :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
@@ -121,7 +119,6 @@ class PlanActor(BasePolicy):
         exploit_learning_rate: float = 0.05,
         pessimism: float = 0.0,
         prior_weight: float = 0.0,
-        explore_ratio: float = 0.7,
         explore_steps: int = 0,
         explore_step_size: float = 0.05,
         use_action_noise: bool = True,
@@ -155,7 +152,6 @@ class PlanActor(BasePolicy):
         self.exploit_learning_rate = exploit_learning_rate
         self.pessimism = pessimism
         self.prior_weight = prior_weight
-        self.explore_ratio = explore_ratio
         self.explore_steps = explore_steps
         self.explore_step_size = explore_step_size
         self.use_action_noise = use_action_noise
@@ -200,7 +196,7 @@ class PlanActor(BasePolicy):
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
             "use_conditional_critic use_residual_prior clock_scale n_decoders use_isotropic_gaussian nll_beta n_waves "
             "wave_scale n_critics n_candidates n_averaged plan_temperature exploit_steps exploit_learning_rate "
-            "pessimism prior_weight explore_ratio explore_steps explore_step_size use_action_noise replan_freq"
+            "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 
@@ -266,11 +262,7 @@ class PlanActor(BasePolicy):
         if deterministic:
             return self._exploit(features, asked)
         sought = self.target_return.expand(len(features)) if asked is None else asked
-        plans = explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps, self.explore_step_size)
-        if self.explore_ratio < 1:
-            is_exploiting = th.rand(len(plans), device=plans.device) >= self.explore_ratio
-            plans = th.where(is_exploiting.unsqueeze(-1), self._exploit(features, asked), plans)
-        return plans
+        return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps, self.explore_step_size)
 
     @staticmethod
     def _asked(features: th.Tensor, target_return: float | None) -> th.Tensor | None:

@@ -20,7 +20,7 @@ AT_LEAST = {
 }
 DEFAULT_TO_NONE = ("completion_horizon", "n_encode_steps", "n_score_steps")
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
-SHARES = ("gamma", "gae_lambda", "offline_ratio")
+SHARES = ("gamma", "gae_lambda", "explore_ratio", "offline_ratio")
 ACTOR_AT_LEAST = {
     "plan_dim": 1,
     "n_decoders": 1,
@@ -71,8 +71,7 @@ def check_actor_arguments(actor: Any) -> None:
     check = partial(_check, actor)
     for name, least in ACTOR_AT_LEAST.items():
         check(name, least <= getattr(actor, name) < math.inf, f"at least {least}")
-    for name in ("nll_beta", "explore_ratio"):
-        check(name, 0 <= getattr(actor, name) <= 1, "in [0, 1]")
+    check("nll_beta", 0 <= actor.nll_beta <= 1, "in [0, 1]")
     check("wave_scale", actor.wave_scale > 0, "above 0")
     check("plan_temperature", actor.plan_temperature is None or actor.plan_temperature > 0, "above 0 or None")
 

@@ -1,6 +1,7 @@
-"""Exploration before anything is learnt: one randomly drawn policy for each episode."""
+"""What episodes of a rollout follow; before anything is learnt, randomly drawn policies."""
 
 import math
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ from sb3_gac.type_aliases import Array
 HIDDEN_DIM = 32
 IN_SCALE, BIAS_SCALE, OUT_SCALE = 1.5, 0.3, 2.0
 NOISE = 0.1  # standard deviation of Box actions, probability of a random action of the others
+
+
+class Behaviour(IntEnum):
+    """What an episode follows: a random policy, a plan that explores, or the best plan as an evaluation would."""
+
+    RANDOM = 0
+    EXPLORE = 1
+    EXPLOIT = 2
 
 
 class RandomPolicies:
@@ -51,14 +60,15 @@ class RandomPolicies:
         ):
             parameters[env_indices] = scale * np.random.standard_normal((len(env_indices), *parameters.shape[1:]))
 
-    def act(self, features: Array) -> Array:
+    def act(self, features: Array, env_indices: Array) -> Array:
         """
-        Buffer actions of shape ``(n_envs, action_dim)``.
+        Buffer actions of shape ``(len(env_indices), action_dim)``.
 
-        :param features: Features of the observations, of shape ``(n_envs, features_dim)``.
+        :param features: Features of the observations of some environments, of shape ``(len(env_indices), features_dim)``.
+        :param env_indices: Which environments.
         """
-        hidden = np.tanh(features[:, None] @ self.weights_in + self.biases)
-        outputs = (hidden @ self.weights_out).squeeze(1)  # (n, out_dim)
+        hidden = np.tanh(features[:, None] @ self.weights_in[env_indices] + self.biases[env_indices])
+        outputs = (hidden @ self.weights_out[env_indices]).squeeze(1)  # (n, out_dim)
         if isinstance(self.action_space, spaces.Box):
             return np.clip(np.tanh(outputs) + NOISE * np.random.standard_normal(outputs.shape), -1, 1).astype(np.float32)
         if self.category_counts:

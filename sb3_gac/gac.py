@@ -30,7 +30,8 @@ from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
 from sb3_gac.data.standardization import check_vectors
 from sb3_gac.data.stored_buffer import read_buffer
-from sb3_gac.exploration import RandomPolicies
+from sb3_gac.data.trajectory import map_observations
+from sb3_gac.exploration import Behaviour, RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
 from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
@@ -111,6 +112,8 @@ class GAC(OffPolicyAlgorithm):
         completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
     :param n_hold_steps: Simulated steps of staying that trajectories which were let go on end with, where the data knows how;
         0 shows none.
+    :param explore_ratio: Fraction of the episodes of rollouts that explore, once learning has started; the others follow the
+        best plan without noise, so that the states an evaluation would meet are learnt from, too.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that
         holds fewer trajectories than a batch has places for.
     :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
@@ -176,6 +179,7 @@ class GAC(OffPolicyAlgorithm):
         posterior_learning_rate: float = 0.3,
         completion_horizon: int | None = None,
         n_hold_steps: int = 20,
+        explore_ratio: float = 0.7,
         offline_ratio: float = 0.5,
         finetune_lr_factor: float = 1.0,
         target_quantile: float = 0.9,
@@ -233,6 +237,7 @@ class GAC(OffPolicyAlgorithm):
         self.posterior_learning_rate = posterior_learning_rate
         self.completion_horizon = completion_horizon
         self.n_hold_steps = n_hold_steps
+        self.explore_ratio = explore_ratio
         self.offline_ratio = offline_ratio
         self.finetune_lr_factor = finetune_lr_factor
         self.target_quantile = target_quantile
@@ -250,7 +255,7 @@ class GAC(OffPolicyAlgorithm):
         self._known_steps: list[int] = []  # ever written to the buffers, when the statistics were last taken
         self._credited_steps: int | None = None  # ever written to the replay buffer, when advantages were last estimated
         self._random_policies: RandomPolicies | None = None
-        self._is_random = np.zeros(0, dtype=bool)  # environments whose episode follows a random policy
+        self._behaviours = np.zeros(0, dtype=np.int64)  # what the episode of each environment follows
         self._last_plans: PlanState | None = None
         self._rollout_returns = np.zeros(0)  # of the episodes under way
         self._stepped_env: RolloutEnv | None = None
@@ -725,13 +730,14 @@ class GAC(OffPolicyAlgorithm):
             self.replay_buffer.drop_open_trajectories()
         if self.action_noise is not None:
             self.action_noise.reset()
-        self._last_plans = None
         self._begin_rollout()
 
     def _begin_rollout(self) -> None:
+        plan_dim = self.actor.plan_dim
+        self._last_plans = PlanState(np.zeros((self.n_envs, plan_dim), np.float32), np.zeros(self.n_envs, np.int64))
         self._rollout_returns = np.zeros(self.n_envs)
         self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
-        self._is_random = np.zeros(self.n_envs, dtype=bool)
+        self._behaviours = np.full(self.n_envs, Behaviour.EXPLORE)
 
     def _restart_rollout(self) -> None:
         """Forget the episodes under way, and begin new ones."""
@@ -762,20 +768,14 @@ class GAC(OffPolicyAlgorithm):
             self._restart_rollout()
         assert self._last_obs is not None and self._last_episode_starts is not None
         self._begin_episodes(np.asarray(self._last_episode_starts, dtype=bool), learning_starts)
-        is_box, is_random = isinstance(self.action_space, spaces.Box), self._is_random
-        if is_random.all():
-            buffer_actions = self._random_actions()
-        else:
-            actions, state = self.policy.predict(
-                self._last_obs, self._last_plans, self._last_episode_starts, deterministic=False
-            )
-            assert state is not None
-            self._last_plans = PlanState(*state)
-            self._rollout_env.check_actions(actions)  # an infinite one would be clipped
-            buffer_actions = scale_actions(self.action_space, actions) if is_box else actions
-            if is_random.any():
-                buffer_actions = buffer_actions.copy()
-                buffer_actions[is_random] = self._random_actions()[is_random]
+        buffer_actions = np.zeros((n_envs, *self.action_space.shape), dtype=self.action_space.dtype)  # type: ignore[misc]
+        is_box = isinstance(self.action_space, spaces.Box)
+        if is_box:
+            buffer_actions = buffer_actions.astype(np.float32)
+        for behaviour in Behaviour:
+            envs = np.flatnonzero(self._behaviours == behaviour)
+            if len(envs) > 0:
+                buffer_actions[envs] = self._act(behaviour, envs)
         if not is_box:
             return buffer_actions, buffer_actions
         if action_noise is not None:
@@ -784,37 +784,48 @@ class GAC(OffPolicyAlgorithm):
 
     def _begin_episodes(self, is_start: Array, learning_starts: int) -> None:
         """
-        Decide which episodes that start follow a random policy: all before learning starts, then fewer and fewer.
+        Decide what the episodes that start follow: random policies before learning starts, then ever fewer of them.
 
         A model that has learnt offline knows where to go.
         """
-        assert self._random_policies is not None
-        n_starts = int(is_start.sum())
-        if n_starts == 0 and not self._is_random.all():
-            return
-        if n_starts > 0:
-            if self._n_offline_updates > 0:
-                chance = 0.0
-            elif self.num_timesteps < learning_starts:
-                chance = 1.0
-            else:
-                chance = N_RANDOM_EPISODES / (N_RANDOM_EPISODES + self._episode_num)
-            self._is_random[is_start] = np.random.random_sample(n_starts) < chance
-            starting = np.flatnonzero(is_start & self._is_random)
-            self._random_policies.draw(starting)
-        assert self.replay_buffer is not None
+        assert self._random_policies is not None and self.replay_buffer is not None
         n_rows = self.replay_buffer.n_rows
         if n_rows > 1 and n_rows & (n_rows - 1) == 0 and not self._known_steps:  # 2, 4, 8, ...: nothing is learnt yet
             self._take_observation_statistics(self.replay_buffer)
+        n_starts = int(is_start.sum())
+        if n_starts == 0:
+            return
+        random_ratio = N_RANDOM_EPISODES / (N_RANDOM_EPISODES + self._episode_num)
+        if self._n_offline_updates > 0:
+            random_ratio = 0.0
+        elif self.num_timesteps < learning_starts:
+            random_ratio = 1.0
+        explores = np.random.random_sample(n_starts) < self.explore_ratio
+        behaviours = np.where(explores, Behaviour.EXPLORE, Behaviour.EXPLOIT)
+        self._behaviours[is_start] = np.where(np.random.random_sample(n_starts) < random_ratio, Behaviour.RANDOM, behaviours)
+        self._random_policies.draw(np.flatnonzero(is_start & (self._behaviours == Behaviour.RANDOM)))
 
-    @th.no_grad()
-    def _random_actions(self) -> Array:
-        """Buffer actions of the random policies, of shape ``(n_envs, *action_shape)``."""
-        assert self._random_policies is not None and self._last_obs is not None
-        obs, _ = self.policy.obs_to_tensor(self._last_obs)
-        features = self.actor.extract_features(obs).cpu().numpy()
-        actions = self._random_policies.act(features).reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        return actions if isinstance(self.action_space, spaces.Box) else actions.astype(self.action_space.dtype)
+    def _act(self, behaviour: Behaviour, envs: Array) -> Array:
+        """Buffer actions of the environments that follow a behaviour, of shape ``(len(envs), *action_shape)``."""
+        assert self._last_obs is not None and self._last_episode_starts is not None and self._last_plans is not None
+        obs: Any = map_observations(lambda array: array[envs], self._last_obs)
+        if behaviour == Behaviour.RANDOM:
+            assert self._random_policies is not None
+            with th.no_grad():
+                features = self.actor.extract_features(self.policy.obs_to_tensor(obs)[0]).cpu().numpy()
+            return self._random_policies.act(features, envs).reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+        is_start = np.asarray(self._last_episode_starts, dtype=bool)[envs]
+        plans = PlanState(*(part[envs] for part in self._last_plans))
+        actions, state = self.policy.predict(obs, plans, is_start, deterministic=behaviour == Behaviour.EXPLOIT)
+        assert state is not None
+        for part, new in zip(self._last_plans, state, strict=True):
+            part[envs] = new
+        if not isinstance(self.action_space, spaces.Box):
+            return actions
+        of_all = np.zeros((self.n_envs, *actions.shape[1:]), dtype=actions.dtype)
+        of_all[envs] = actions
+        self._rollout_env.check_actions(of_all)  # an infinite one would be clipped
+        return scale_actions(self.action_space, actions)
 
     def _store_transition(
         self,
@@ -982,7 +993,7 @@ class GAC(OffPolicyAlgorithm):
         self.replay_buffer = replay_buffer
 
     def _excluded_save_params(self) -> list[str]:
-        passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_is_random", "_stepped_env"]
+        passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_behaviours", "_stepped_env"]
         if self._stepped_env is not None and not self._stepped_env.is_known:
             passing.append("_last_obs")  # nothing goes on from it
         return [*super()._excluded_save_params(), "actor", "offline_buffer", *passing]

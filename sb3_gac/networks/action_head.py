@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from sb3_gac.networks.log_std import clamp_log_std
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 0.5
+# Standard deviation of sampled actions at least: where the best are learnt again and again, what is learnt narrows to a point
+MIN_SAMPLE_STD = 0.2
 
 
 class ActionHead(nn.Module, ABC):
@@ -107,7 +109,9 @@ class GaussianActionHead(ActionHead):
 
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
-        return mean if deterministic else (mean + log_std.exp() * th.randn_like(mean)).clamp(-1, 1)
+        if deterministic:
+            return mean
+        return (mean + log_std.exp().clamp(min=MIN_SAMPLE_STD) * th.randn_like(mean)).clamp(-1, 1)
 
 
 class CategoricalActionHead(ActionHead):
