@@ -83,16 +83,17 @@ class GAC(OffPolicyAlgorithm):
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
     :param buffer_size: Transitions that the replay buffer holds.
-    :param learning_starts: Environment steps before the first gradient step online; actions until then are random, unless
-        the model has learnt offline.
+    :param learning_starts: Environment steps before the first gradient step online. Episodes that start until then follow
+        random policies, later ones ever more rarely, and none after offline learning.
     :param batch_size: Trajectories per gradient step.
     :param gamma: Discount of the advantages that weigh steps; returns are undiscounted.
-    :param gae_lambda: Decay of the trace of the returns that action values learn, as PPO's.
+    :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
     :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
         all count alike, the evidence of the paper.
     :param return_only: Whether to learn from nothing but the return of each trajectory: rewards of steps are never looked at.
     :param train_freq: Environment steps, or ``(n, "episode")``, between two calls of ``train``.
-    :param gradient_steps: Gradient steps per call; -1 for as many as environment steps, -10 for one per ten of them.
+    :param gradient_steps: Gradient steps per call; -1 for as many as environment steps, -10 for one per ten of them,
+        whatever the number of environments.
     :param action_noise: Noise added to the actions of rollouts.
     :param replay_buffer_class: A :class:`~sb3_gac.data.buffer.TrajectoryReplayBuffer`.
     :param replay_buffer_kwargs: Keyword arguments of the replay buffer.
@@ -701,6 +702,12 @@ class GAC(OffPolicyAlgorithm):
                 assert self._last_obs is not None
                 rollout_env.check_reset(self._last_obs)
                 rollout_env.store()
+        end = started[0]
+        if not self._is_offline and self._n_offline_updates == 0 and end <= self.learning_starts:
+            warnings.warn(
+                f"nothing is learnt: learning starts after {self.learning_starts} timesteps, and learn() ends after {end}",
+                stacklevel=3,
+            )
         return started
 
     def _warn_of_lost_steps(self) -> None:
@@ -860,7 +867,8 @@ class GAC(OffPolicyAlgorithm):
         """
         rollout = super().collect_rollouts(self._rollout_env, *args, **kwargs)
         if self.gradient_steps < -1:
-            before = self.num_timesteps - rollout.episode_timesteps
+            # The first time, those of the steps before learning started are due, too
+            before = 0 if self._n_updates == 0 else self.num_timesteps - rollout.episode_timesteps
             n_due = self.num_timesteps // -self.gradient_steps - before // -self.gradient_steps
             rollout = rollout._replace(episode_timesteps=n_due)
         return rollout
