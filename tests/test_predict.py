@@ -173,7 +173,7 @@ def test_exploring_can_be_repeated(model):
 
 def test_inference_leaves_no_gradient(small_gac, make_dataset):
     model = small_gac(policy_kwargs=dict(exploit_steps=2, explore_steps=2)).learn_offline(make_dataset(), 1)
-    model.policy.optimizer.zero_grad()
+    model.policy.zero_grad()
     for deterministic in (True, False):
         model.predict(observations(), deterministic=deterministic)
     assert all(parameter.grad is None for parameter in model.policy.parameters())
