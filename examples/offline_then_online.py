@@ -34,7 +34,7 @@ def main() -> None:
     model = GAC(
         "MlpLatentPolicy",
         env,
-        policy_kwargs={"net_arch": [64, 64], "explore_ratio": 0.7},
+        policy_kwargs={"net_arch": [64, 64]},
         train_freq=200,  # 1000 steps of the five environments
         gradient_steps=-10,  # one for ten of them
         offline_ratio=0.1,  # what is already known counts less than what is found out

@@ -52,7 +52,7 @@ def make_hyperparams(data: str) -> str:
     """
     params = {
         "policy": "MlpLatentPolicy",
-        "policy_kwargs": {"net_arch": [64, 64], "explore_ratio": 0.7},
+        "policy_kwargs": {"net_arch": [64, 64]},
         "n_envs": 5,
         "n_timesteps": 4000,
         "train_freq": 200,

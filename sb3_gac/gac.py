@@ -802,7 +802,7 @@ class GAC(OffPolicyAlgorithm):
         n_starts = int(is_start.sum())
         if n_starts == 0:
             return
-        random_ratio = N_RANDOM_EPISODES / (N_RANDOM_EPISODES + self._episode_num)
+        random_ratio = N_RANDOM_EPISODES / max(N_RANDOM_EPISODES + self._episode_num, 1)
         if self._n_offline_updates > 0:
             random_ratio = 0.0
         elif self.num_timesteps < learning_starts:

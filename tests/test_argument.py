@@ -52,7 +52,6 @@ def test_numbers_out_of_range(small_gac, diary_env, name, value, expected, has_e
         ("explore_steps", -1, "at least 0"),
         ("prior_weight", -0.1, "at least 0"),
         ("replan_freq", -5, "at least 0"),
-        ("explore_ratio", 7.0, "in [0, 1]"),
         ("nll_beta", 1.5, "in [0, 1]"),
         ("wave_scale", 0.0, "above 0"),
         ("plan_temperature", 0.0, "above 0 or None"),

@@ -10,7 +10,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC, gac
-from sb3_gac.exploration import NOISE, RandomPolicies
+from sb3_gac.exploration import NOISE, Behaviour, RandomPolicies
 
 SPACES = [
     spaces.Box(-2.0, 2.0, (2, 2)),
@@ -30,13 +30,13 @@ def make_policies(space: spaces.Space) -> tuple[RandomPolicies, np.ndarray]:
 
 def usual_actions(policies: RandomPolicies, features: np.ndarray) -> np.ndarray:
     """Medians of many actions, of shape ``(n_envs, action_dim)``: the noise goes."""
-    return np.median([policies.act(features) for _ in range(301)], axis=0)
+    return np.median([policies.act(features, np.arange(N_ENVS)) for _ in range(301)], axis=0)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_actions_are_those_of_the_space(space):
     policies, features = make_policies(space)
-    for action in policies.act(features):
+    for action in policies.act(features, np.arange(N_ENVS)):
         if isinstance(space, spaces.Box):
             assert action.dtype == np.float32 and action.shape == (4,) and (np.abs(action) <= 1).all()
         else:
@@ -46,7 +46,7 @@ def test_actions_are_those_of_the_space(space):
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_the_same_observation_gives_the_same_action_up_to_noise(space):
     policies, features = make_policies(space)
-    errors = np.stack([policies.act(features) for _ in range(400)]) - usual_actions(policies, features)
+    errors = np.stack([policies.act(features, np.arange(N_ENVS)) for _ in range(400)]) - usual_actions(policies, features)
     if isinstance(space, spaces.Box):
         assert 0.3 * NOISE < errors.std() < 1.1 * NOISE  # less at the bounds
     else:
@@ -67,7 +67,7 @@ def test_another_episode_follows_another_policy(space):
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_the_seed_decides(space):
-    first, second = (policies.act(features) for policies, features in (make_policies(space) for _ in range(2)))
+    first, second = (policies.act(features, np.arange(N_ENVS)) for policies, features in (make_policies(space) for _ in range(2)))
     np.testing.assert_array_equal(first, second)
 
 
@@ -86,10 +86,25 @@ def test_fewer_and_fewer_episodes_are_random(small_gac, diary_env, monkeypatch):
     np.random.seed(0)
     model = small_gac(diary_env(length=1), learning_starts=0, gradient_steps=0, buffer_size=1000)
     is_random = []
-    model.learn(400, callback=lambda locals_, _: is_random.append(bool(model._is_random[0])) or True)
+    model.learn(400, callback=lambda locals_, _: is_random.append(model._behaviours[0] == Behaviour.RANDOM) or True)
     expected = sum(20 / (20 + episode) for episode in range(400))
     assert sum(is_random) == pytest.approx(expected, abs=3 * np.sqrt(expected))
     assert sum(is_random[:100]) > 2 * sum(is_random[-100:]) > 0
+
+
+@pytest.mark.parametrize("explore_ratio", [0.0, 0.25, 1.0])
+def test_as_many_episodes_explore_as_asked_for_and_the_others_act_as_an_evaluation_would(
+    small_gac, diary_env, monkeypatch, explore_ratio
+):
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 0)
+    model = small_gac(diary_env(length=1), learning_starts=0, gradient_steps=0, buffer_size=1000, explore_ratio=explore_ratio)
+    np.random.seed(0)
+    behaviours = []
+    with mock.patch.object(model.policy, "predict", wraps=model.policy.predict) as predict:
+        model.learn(400, callback=lambda locals_, _: behaviours.append(model._behaviours[0]) or True)
+    explored = np.array(behaviours) == Behaviour.EXPLORE
+    assert explored.mean() == pytest.approx(explore_ratio, abs=0.08)
+    assert [call.kwargs["deterministic"] for call in predict.call_args_list] == (~explored).tolist()
 
 
 @pytest.mark.slow

@@ -100,14 +100,14 @@ def test_the_loaded_model_acts_the_same(model, saved):
 
 
 def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
-    model.actor.n_averaged, model.actor.explore_ratio = 3, 0.25
+    model.actor.n_averaged, model.actor.pessimism = 3, 0.25
     model.save(tmp_path / "model")
     model.policy.save(tmp_path / "policy")
     loaded = GAC.load(tmp_path / "model")
     for policy in (loaded.policy, LatentPlanPolicy.load(tmp_path / "policy")):
-        assert (policy.actor.n_averaged, policy.actor.explore_ratio) == (3, 0.25)
+        assert (policy.actor.n_averaged, policy.actor.pessimism) == (3, 0.25)
         np.testing.assert_array_equal(act(policy), act(model))
-    assert loaded.policy_kwargs == {"net_arch": [16], "n_candidates": 8, "n_averaged": 3, "explore_ratio": 0.25}
+    assert loaded.policy_kwargs == {"net_arch": [16], "n_candidates": 8, "n_averaged": 3, "pessimism": 0.25}
 
 
 def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 NET_ARCHS = {"small": [64, 64], "medium": [128, 128], "big": [256, 256]}
 # Names whose value is an exponent of two
 POWERS = ("batch_size", "plan_dim", "n_averaged")
-POLICY_KWARGS = ("net_arch", "plan_dim", "n_averaged", "plan_temperature", "pessimism", "explore_ratio")
+POLICY_KWARGS = ("net_arch", "plan_dim", "n_averaged", "plan_temperature", "pessimism")
 
 # How many gradient steps are made per environment step is not searched: it is the budget that the others are compared at.
 

@@ -301,7 +301,7 @@ def test_what_no_phase_depends_on_is_not_suggested() -> None:
         assert params["policy_kwargs"]["n_averaged"] == 2 ** trial.params["n_averaged_pow"]
         names[mode] = set(trial.params)
         if mode != "offline":
-            assert params["policy_kwargs"]["explore_ratio"] == trial.params["explore_ratio"]
+            assert params["explore_ratio"] == trial.params["explore_ratio"]
         GAC(env="Pendulum-v1", device="cpu", **model_arguments(params))  # all of them are arguments
     assert names["offline-to-online"] == names["online"]
     assert names["online"] - names["offline"] == {"explore_ratio"}

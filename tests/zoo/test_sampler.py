@@ -55,8 +55,8 @@ def test_what_is_suggested_is_converted() -> None:
             "n_averaged": 1,
             "plan_temperature": 0.3,
             "pessimism": 0.0,
-            "explore_ratio": 0.1,
         },
+        "explore_ratio": 0.1,
     }
     # The zoo makes a trial's settings again from what its study has kept
     assert convert_gac_params(SMALLEST) == params
