@@ -447,7 +447,8 @@ class GAC(OffPolicyAlgorithm):
         n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
         if self._credited_steps is not None:
             freq = min(max(ADVANTAGE_GROWTH * self._credited_steps, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
-            if abs(n_steps - self._credited_steps) < freq:  # loading may bring a smaller buffer
+            returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in self._buffers())
+            if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
                 return
         buffers = self._buffers()
         if not buffers:

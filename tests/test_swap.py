@@ -32,8 +32,8 @@ def small(**policy_kwargs) -> dict:
 @pytest.mark.parametrize("algorithm", [SAC, GAC])
 def test_one_script_for_both(diary_env, tmp_path, algorithm):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of gamma, tau and ent_coef
-        model = algorithm("MlpPolicy", diary_env(), gamma=0.98, tau=0.02, ent_coef="auto", **small()).learn(20)
+        warnings.simplefilter("ignore")  # of tau and ent_coef
+        model = algorithm("MlpPolicy", diary_env(), gamma=0.98, tau=0.02, ent_coef="auto", train_freq=1, **small()).learn(20)
     model.save(tmp_path / "model")
     model = algorithm.load(tmp_path / "model", env=diary_env(), tau=0.01)
     model.learn(20, reset_num_timesteps=False)
