@@ -247,14 +247,15 @@ class PlanActor(BasePolicy):
         std, least = returns.std(correction=0).item(), MIN_RETURN_SPREAD * returns.square().mean().sqrt().item()
         predictor.set_statistics(returns.mean().item(), std if std > least else max(least, predictor.return_std.item()))
 
-    def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | None = None) -> th.Tensor:
+    def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | np.ndarray | None = None) -> th.Tensor:
         """
         Infer one plan per environment, of shape ``(n_envs, plan_dim)``: policy improvement.
 
         :param obs: Observations to plan from, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
         :param deterministic: Whether to exploit (the best plan) or to explore (a sample given the target return).
-        :param target_return: Return asked for, in env units. By default the largest when exploiting and the moving target
-            when exploring.
+        :param target_return: Return asked for, in env units, one for all or of shape ``(n_envs,)``. By default the largest when
+            exploiting and the moving target when exploring.
+        :raises ValueError: when ``target_return`` has another shape.
         """
         with th.no_grad():
             features = self.extract_features(obs, at_start=True)
@@ -265,8 +266,13 @@ class PlanActor(BasePolicy):
         return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps, self.explore_step_size)
 
     @staticmethod
-    def _asked(features: th.Tensor, target_return: float | None) -> th.Tensor | None:
-        return None if target_return is None else features.new_full((len(features),), target_return)
+    def _asked(features: th.Tensor, target_return: float | np.ndarray | None) -> th.Tensor | None:
+        if target_return is None:
+            return None
+        asked = features.new_tensor(target_return)
+        if asked.shape not in ((), (len(features),)):
+            raise ValueError(f"target_return has the shape {tuple(asked.shape)}, expected a number or {(len(features),)}")
+        return asked.expand(len(features))
 
     def _exploit(self, features: th.Tensor, target_return: th.Tensor | None) -> th.Tensor:
         return exploit_plan(
@@ -324,7 +330,7 @@ class PlanActor(BasePolicy):
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-        target_return: float | None = None,
+        target_return: float | np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
         Actions for observations, and the plans to pass back at the next step.
@@ -385,7 +391,7 @@ class PlanActor(BasePolicy):
         episode_start: np.ndarray | None,
         obs: TensorObs,
         deterministic: bool,
-        target_return: float | None,
+        target_return: float | np.ndarray | None,
     ) -> tuple[th.Tensor, np.ndarray]:
         """Plans and their ages, made anew where an episode starts or a plan has aged."""
         if not isinstance(state, tuple) or len(state) != 2:
@@ -405,6 +411,12 @@ class PlanActor(BasePolicy):
         if is_due.any():
             rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
             due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
+            if target_return is not None and np.ndim(target_return) > 0:
+                if np.shape(target_return) != (n_envs,):
+                    raise ValueError(
+                        f"target_return has the shape {np.shape(target_return)}, expected a number or {(n_envs,)}"
+                    )
+                target_return = np.asarray(target_return)[is_due]
             new_plans = self.plan(due_obs, deterministic, target_return)
             if is_aged.any():
                 worth, last_worth = (self._worth(part, due_obs) for part in (new_plans, plans[rows]))

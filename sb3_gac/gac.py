@@ -582,7 +582,7 @@ class GAC(OffPolicyAlgorithm):
 
         :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer;
             ``None`` goes on with the data set that the model has.
-        :param gradient_steps: Number of gradient steps.
+        :param gradient_steps: Number of gradient steps; 0 only attaches the data set.
         :param callback: Called at every gradient step.
         :param log_interval: Gradient steps between two logs; ``None`` never logs.
         :param tb_log_name: Name of the run in TensorBoard.
@@ -605,8 +605,13 @@ class GAC(OffPolicyAlgorithm):
                 callback = CallbackList([callback, OfflineProgressBarCallback()])
                 callback.init_callback(self)
             callback.on_training_start(locals(), globals())
-            self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-            of_no_rollout = {"dones": np.zeros(self.n_envs, dtype=bool), "infos": [{} for _ in range(self.n_envs)]}
+            if self.num_timesteps < total_timesteps:
+                self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+            of_no_rollout = {
+                "rewards": np.zeros(self.n_envs),
+                "dones": np.zeros(self.n_envs, dtype=bool),
+                "infos": [{} for _ in range(self.n_envs)],
+            }
             while self.num_timesteps < total_timesteps:
                 self.train(gradient_steps=1, batch_size=self.batch_size)
                 self._n_offline_updates += 1

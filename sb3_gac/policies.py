@@ -169,6 +169,15 @@ class LatentPlanPolicy(BasePolicy):
         features: th.Tensor = self.actor.decoder_features(flat, ages.flatten()).unflatten(0, (batch_size, -1))
         return features
 
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        """
+        Buffer actions, of shape ``(n_envs, action_dim)``, of plans that are made for these observations.
+
+        :param obs: Observations of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
+        :param deterministic: Whether to exploit or to explore.
+        """
+        return self._predict(obs, deterministic)
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self.actor._predict(observation, deterministic)
 
@@ -178,7 +187,7 @@ class LatentPlanPolicy(BasePolicy):
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-        target_return: float | None = None,
+        target_return: float | np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """See :meth:`PlanActor.predict <sb3_gac.actor.PlanActor.predict>`."""
         if self.training:

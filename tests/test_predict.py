@@ -254,3 +254,30 @@ def test_a_model_without_spaces_says_what_it_lacks(use, tmp_path):
     with pytest.raises(ValueError, match=r"env=.*set_env\(\).*learn_offline\(\)"):
         use(GAC("MlpLatentPolicy"), tmp_path / "model.zip")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n", [1, N_ENVS])
+def test_the_policy_is_called_as_those_of_sb3_are(model, n):
+    actions = model.policy(th.as_tensor(observations(n)), deterministic=True)
+    expected, _ = model.predict(observations(n), deterministic=True)
+    np.testing.assert_allclose(model.policy.unscale_action(actions.detach().numpy()), expected, rtol=1e-5)
+
+
+def test_each_environment_may_be_asked_for_a_return_of_its_own(model):
+    policy = model.policy
+    low, high = (policy.predict(observations(), deterministic=True, target_return=asked) for asked in (-5.0, 5.0))
+    targets = np.array([-5.0, 5.0, -5.0])
+    mixed = policy.predict(observations(), deterministic=True, target_return=targets)
+    for index, (_, asked_of_all) in enumerate((low, high, low)):
+        np.testing.assert_allclose(mixed[1].plans[index], asked_of_all.plans[index], rtol=1e-5)
+    # Where one episode starts its own target counts
+    _, state = policy.predict(observations(), mixed[1], np.array([False, True, False]), True, targets)
+    np.testing.assert_allclose(state.plans[1], high[1].plans[1], rtol=1e-5)
+
+
+def test_targets_of_another_number_of_environments(model):
+    with pytest.raises(ValueError, match=r"target_return has the shape \(2,\), expected a number or \(3,\)"):
+        model.policy.predict(observations(), target_return=np.zeros(2))
+    _, state = model.predict(observations())
+    with pytest.raises(ValueError, match=r"target_return has the shape \(2,\)"):
+        model.policy.predict(observations(), state, np.ones(N_ENVS, dtype=bool), target_return=np.zeros(2))

@@ -560,3 +560,20 @@ def test_no_gradient_steps_change_nothing(small_gac, diary_env):
     model = small_gac(diary_env())
     model.train(gradient_steps=0)
     assert model._n_updates == 0
+
+
+def test_no_gradient_step_only_attaches_the_data_set(small_gac, make_dataset):
+    model = small_gac().learn_offline(make_dataset(), 0)
+    assert (model._n_updates, model.num_timesteps) == (0, 0)
+    assert model.offline_buffer.n_trajectories == len(make_dataset().trajectories)
+
+
+def test_offline_callbacks_find_rewards_of_zero(small_gac, make_dataset):
+    seen = []
+    small_gac().learn_offline(make_dataset(), 2, callback=lambda locals_, _: seen.append(locals_["rewards"].tolist()) or True)
+    assert seen == [[0.0], [0.0]]
+
+
+def test_a_call_that_ends_before_learning_starts_warns(small_gac, diary_env):
+    with pytest.warns(UserWarning, match="learning starts after 50 timesteps, and learn\\(\\) ends after 20"):
+        small_gac(diary_env(), learning_starts=50).learn(20)

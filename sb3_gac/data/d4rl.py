@@ -1,5 +1,6 @@
 """Data sets in the layout of D4RL: one flat HDF5 file."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ def load_d4rl(path: str | Path, return_only: bool = False, action_space: spaces.
     Load the trajectories of a D4RL file.
 
     The file holds ``observations``, ``actions`` (env units), ``rewards``, ``terminals`` and, as a rule, ``timeouts``.
-    Without ``timeouts`` a trajectory ends at a terminal, and where ``next_observations`` (if there) does not
+    Without ``timeouts``, or where none is set, a trajectory ends at a terminal, and where ``next_observations`` (if there) does not
     continue with the following row. An environment that the file names is not built.
 
     :param path: The ``.hdf5`` file.
@@ -47,11 +48,15 @@ def read_d4rl(
     with error_context(str(path)):
         fields = _read(Path(path))
         terminated, observations, actions = _as_flags(fields, "terminals"), fields["observations"], fields["actions"]
-        truncated = np.zeros_like(terminated)
-        if "timeouts" in fields:
-            truncated = _as_flags(fields, "timeouts")
-        elif "next_observations" in fields:
+        truncated = _as_flags(fields, "timeouts") if "timeouts" in fields else np.zeros_like(terminated)
+        if "next_observations" in fields:
             truncated = discontinuities(observations, fields["next_observations"]) & ~terminated
+        elif not truncated.any() and terminated.any():
+            warnings.warn(
+                f"{path} holds no timeouts, nor next_observations to tell resets by: where a time limit cut an episode, it is "
+                "taken as one with the next",
+                stacklevel=3,
+            )
         if not (terminated | truncated).any():
             raise ValueError("no episode end anywhere: neither a terminal nor a timeout, nor a jump between observations")
         trajectories = split_trajectories(observations, actions, fields["rewards"].reshape(-1), terminated, truncated)
@@ -63,8 +68,8 @@ def read_d4rl(
 def _read(path: Path) -> dict[str, Array]:
     """The fields that are needed, with a row per step."""
     with open_hdf5(path) as file:
-        optional = next((name for name in ("timeouts", "next_observations") if name in file), None)
-        names = ["rewards", "terminals", "observations", "actions", *([optional] if optional else [])]
+        optional = [name for name in ("timeouts", "next_observations") if name in file]
+        names = ["rewards", "terminals", "observations", "actions", *optional]
         shapes = {name: file.shape(name) for name in names}
         n_steps = next(iter(shapes["rewards"]), 0)
         for name, shape in shapes.items():
@@ -74,7 +79,10 @@ def _read(path: Path) -> dict[str, Array]:
                 raise ValueError(f"{name} of shape {shape} beside {n_steps} rewards: one row per step is needed")
         if n_steps == 0:
             raise ValueError("the file holds no step")
-        return {name: file.read(name) for name in names}
+        fields = {name: file.read(name) for name in names if name != "next_observations"}
+        if "next_observations" in names and not fields.get("timeouts", np.zeros(1)).any():
+            fields["next_observations"] = file.read("next_observations")
+        return fields
 
 
 def _as_flags(fields: dict[str, Array], name: str) -> Array:

@@ -74,7 +74,8 @@ def test_columns_and_other_dtypes(write, dtype):
 
 
 def test_without_timeouts_terminals_end(write):
-    assert first_steps(load_d4rl(write(timeouts=None))) == [0]
+    with pytest.warns(UserWarning, match="no timeouts"):
+        assert first_steps(load_d4rl(write(timeouts=None))) == [0]
 
 
 def test_without_timeouts_jumps_end(write):
@@ -86,6 +87,16 @@ def test_without_timeouts_jumps_end(write):
     # No terminal at all: the jump is enough
     trajectories = load_d4rl(write(timeouts=None, terminals=ends(10), next_observations=next_observations))
     assert first_steps(trajectories) == [0]
+
+
+def test_timeouts_that_are_never_set_are_as_good_as_none(write):
+    next_observations = fields()["observations"] + np.array([1, 10], dtype=np.float32)
+    next_observations[6, 1] = -1
+    never = np.zeros(10, dtype=bool)
+    expected = first_steps(load_d4rl(write(timeouts=None, next_observations=next_observations)))
+    assert first_steps(load_d4rl(write(timeouts=never, next_observations=next_observations))) == expected
+    with pytest.warns(UserWarning, match="no timeouts"):
+        assert first_steps(load_d4rl(write(timeouts=never))) == [0]
 
 
 def test_timeouts_are_believed(write):
