@@ -253,8 +253,8 @@ class PlanActor(BasePolicy):
 
         :param obs: Observations to plan from, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
         :param deterministic: Whether to exploit (the best plan) or to explore (a sample given the target return).
-        :param target_return: Return asked for, in env units, one for all or of shape ``(n_envs,)``. By default the largest when
-            exploiting and the moving target when exploring.
+        :param target_return: Return asked for, in env units, one for all or of shape ``(n_envs,)``. By default the largest
+            when exploiting and the moving target when exploring.
         :raises ValueError: when ``target_return`` has another shape.
         """
         with th.no_grad():

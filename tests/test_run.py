@@ -413,13 +413,22 @@ def test_nothing_to_learn_from(small_gac, diary_env):
 
 
 def test_the_discount_weighs_steps(small_gac, make_dataset):
-    far_sighted, short_sighted, unweighted = (
-        small_gac(**settings).learn_offline(make_dataset(), 1).offline_buffer.weights
-        for settings in ({}, {"gamma": 0.0}, {"advantage_temperature": None})
-    )
-    assert far_sighted.mean() == pytest.approx(1.0, abs=1e-3)
-    assert not np.allclose(far_sighted, short_sighted)
-    assert (unweighted == 1).all()
+    """An action is rewarded one step later: who looks no further than one step sees nothing in it."""
+    data = make_dataset(n=60, length=6)
+    delayed = [
+        replace(trajectory, rewards=np.append(0.0, trajectory.actions[:-1].reshape(5, -1)[:, 0]))
+        for trajectory in data.trajectories
+    ]
+    first_actions = np.concatenate([trajectory.actions.reshape(6, -1)[:-1, 0] for trajectory in delayed])
+
+    def weights_of_actions(**settings) -> np.ndarray:
+        buffer = small_gac(**settings).learn_offline(replace(data, trajectories=delayed), 1).offline_buffer
+        assert buffer.weights.mean() == pytest.approx(1.0, abs=1e-3)
+        return buffer.weights.reshape(60, 6)[:, :-1].reshape(-1)
+
+    far_sighted, short_sighted = (np.corrcoef(weights_of_actions(gamma=g), first_actions)[0, 1] for g in (0.9, 0.0))
+    assert far_sighted > 0.5 > 0.3 > abs(np.nan_to_num(short_sighted))
+    assert (weights_of_actions(advantage_temperature=None) == 1).all()
 
 
 def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
@@ -575,5 +584,5 @@ def test_offline_callbacks_find_rewards_of_zero(small_gac, make_dataset):
 
 
 def test_a_call_that_ends_before_learning_starts_warns(small_gac, diary_env):
-    with pytest.warns(UserWarning, match="learning starts after 50 timesteps, and learn\\(\\) ends after 20"):
+    with pytest.warns(UserWarning, match=r"learning starts after 50 timesteps, and learn\(\) ends after 20"):
         small_gac(diary_env(), learning_starts=50).learn(20)
