@@ -17,8 +17,8 @@ def load_d4rl(path: str | Path, return_only: bool = False, action_space: spaces.
     Load the trajectories of a D4RL file.
 
     The file holds ``observations``, ``actions`` (env units), ``rewards``, ``terminals`` and, as a rule, ``timeouts``.
-    Without ``timeouts``, or where none is set, a trajectory ends at a terminal, and where ``next_observations`` (if there) does
-    not continue with the following row. An environment that the file names is not built.
+    Without ``timeouts``, or where none is set, a trajectory ends at a terminal, and where ``next_observations`` (if there)
+    does not continue with the following row. An environment that the file names is not built.
 
     :param path: The ``.hdf5`` file.
     :param return_only: Keep nothing of the rewards but each trajectory's return, at its last step.
