@@ -531,7 +531,7 @@ class TestReturns:
         assert not th.equal(parameters_to_vector(predictor.parameters()), before)
 
     def test_while_they_do_not_vary_nothing_blows_up(self, small_gac, diary_env):
-        model = small_gac(diary_env(length=60))
+        model = small_gac(diary_env(length=60), advantage_temperature=None)  # the loss of single heavy steps is large
         assert max(losses(model, lambda: model.learn(200))) < 100
 
     def test_that_vary_no_more(self, small_gac, make_dataset):
