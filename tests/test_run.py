@@ -540,8 +540,8 @@ class TestReturns:
         assert not th.equal(parameters_to_vector(predictor.parameters()), before)
 
     def test_while_they_do_not_vary_nothing_blows_up(self, small_gac, diary_env):
-        model = small_gac(diary_env(length=60))
-        assert max(losses(model, lambda: model.learn(200))) < 100
+        model = small_gac(diary_env(length=60), effective_horizon=0.01)  # of returns: actions of few steps are guessed badly
+        assert max(losses(model, lambda: model.learn(200))) < 10
 
     def test_that_vary_no_more(self, small_gac, make_dataset):
         model = small_gac().learn_offline(make_dataset(n=8, length=20), 20)
