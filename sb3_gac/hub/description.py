@@ -29,18 +29,18 @@ _NOT_SAVED = ("self", "policy", "env", "device", "verbose", "tensorboard_log", "
 # Attributes that are named otherwise than their argument
 _ATTRIBUTES = {"stats_window_size": "_stats_window_size"}
 # Where learning stands
-PROGRESS = (
-    "num_timesteps",
-    "_total_timesteps",
-    "_num_timesteps_at_start",
-    "_current_progress_remaining",
-    "_episode_num",
-    "_n_updates",
-    "_n_offline_updates",
-    "_log_kl_coef",
-    "_known_steps",
-    "_credited_steps",
-)
+PROGRESS: dict[str, Any] = {
+    "num_timesteps": int,
+    "_total_timesteps": int,
+    "_num_timesteps_at_start": int,
+    "_current_progress_remaining": float,
+    "_episode_num": int,
+    "_n_updates": int,
+    "_n_offline_updates": int,
+    "_log_kl_coef": float,
+    "_known_steps": list[int],
+    "_credited_steps": int | None,
+}
 _KEYS = {
     "format",
     "schema_version",

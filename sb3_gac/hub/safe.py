@@ -211,10 +211,10 @@ def _build(
         model.n_envs = env.num_envs
     elif description["normalization"] is not None:
         normalize_env(OfflineVecEnv(model.observation_space, model.action_space), description["normalization"])
-    for name in PROGRESS:
-        value, now = from_plain(description["progress"][name], name), getattr(model, name)
-        if not fits(value, list[int] if isinstance(now, list) else type(now)) or not np.isfinite(value).all():
-            raise ValueError(f"{name} must be a {type(now).__name__} of finite numbers, not {str(value)[:200]!r}")
+    for name, hint in PROGRESS.items():
+        value = from_plain(description["progress"][name], name)
+        if not fits(value, hint) or not (value is None or np.isfinite(value).all()):
+            raise ValueError(f"{name} must be {hint} of finite numbers, not {str(value)[:200]!r}")
         setattr(model, name, value)
     target = from_plain(description["target_return"], "target_return")
     if target.keys() != {field.name for field in fields(TargetReturn)}:

@@ -11,7 +11,6 @@ from gymnasium import spaces
 from sb3_gac.data import TrajectoryReplayBuffer
 from sb3_gac.data.stored_buffer import read_buffer
 from sb3_gac.data.table import RECORD
-from sb3_gac.type_aliases import PlanState
 
 BOX = spaces.Box(-1, 1, (2,), np.float32)
 MIXED = spaces.Dict({"b": BOX, "a": spaces.Discrete(3), "image": spaces.Box(0, 255, (4, 4, 3), np.uint8)})
@@ -40,12 +39,14 @@ def make(observation_space=BOX, action_space=BOX, cls=TrajectoryReplayBuffer, n_
     buffer = cls(100, observation_space, action_space, n_envs=2, device="cpu")
     observation_space.seed(0)
     for step in range(n_steps):
-        buffer.plan_state = PlanState(np.full((2, 4), step // 5, dtype=np.float32), np.full(2, step % 5 + 1))
         samples = [observation_space.sample() for _ in range(2)]
         is_dict = isinstance(observation_space, spaces.Dict)
         obs = {key: np.stack([s[key] for s in samples]) for key in samples[0]} if is_dict else np.stack(samples)
         actions = np.stack([action_space.sample() for _ in range(2)]).reshape(2, -1)
         buffer.add(obs, obs, actions, np.ones(2), np.full(2, step % 5 == 4), [{}, {}])
+    if n_steps > 0:
+        indices = buffer.steps().indices
+        buffer.set_weights(indices, np.linspace(0.1, 2.0, len(indices)))
     return buffer
 
 
@@ -71,7 +72,7 @@ def test_it_comes_back(tmp_path, observation_space, action_space):
         np.random.seed(0)
         batches.append(either.sample(4))
     assert all((a == b).all() for a, b in zip(batches[0][1:], batches[1][1:], strict=True) if not isinstance(a, dict))
-    assert back.followed_plans(9).plans.tolist() == buffer.followed_plans(9).plans.tolist()
+    np.testing.assert_array_equal(back.steps().ids, buffer.steps().ids)
 
 
 def test_an_empty_one(tmp_path):
@@ -105,7 +106,7 @@ def test_nothing_else_is_called(tmp_path, monkeypatch, call, inside):
     content = Calls(function, *(a.format(proof=str(proof)) if isinstance(a, str) else a for a in arguments))
     if inside:
         buffer = make()
-        buffer.plan_state = content
+        buffer.note = content
         content = buffer
     with pytest.raises(ValueError, match=r"buffer\.pkl is not the file of a replay buffer: .* which is no part of"):
         read_buffer(write(tmp_path / "buffer.pkl", content))
