@@ -51,7 +51,8 @@ N_SWEEPS, N_OFFLINE_SWEEPS = 6, 25
 # Gradient steps of the decomposed rewards each time
 N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
-STATISTICS_SAMPLE = 10_000  # steps that the statistics of observations are taken of
+# Steps that the statistics of observations are taken of, and their numbers in all: fewer steps of large observations
+STATISTICS_STEPS, STATISTICS_NUMBERS = 10_000, 20_000_000
 STATISTICS_GROWTH = 0.2
 # Episodes after which half of those that start still follow a random policy
 N_RANDOM_EPISODES = 10
@@ -446,7 +447,8 @@ class GAC(OffPolicyAlgorithm):
         """Estimate the advantages of all steps anew, whenever much has come to the replay buffer, and weigh steps by them."""
         n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
         if self._credited_steps is not None:
-            freq = min(max(ADVANTAGE_GROWTH * self._credited_steps, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
+            n_held = min(self._credited_steps, self.buffer_size)
+            freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
             returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in self._buffers())
             if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
                 return
@@ -455,7 +457,7 @@ class GAC(OffPolicyAlgorithm):
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
-        if self.advantage_temperature is None:
+        if self.advantage_temperature is None or (self.return_only and not self._knows_returns):
             return
         self.policy.set_training_mode(False)
         is_offline = is_first and self.offline_buffer is not None
@@ -534,10 +536,12 @@ class GAC(OffPolicyAlgorithm):
         table = buffer.steps()
         starts = np.cumsum(table.lengths) - table.lengths
         ages = np.arange(len(table.indices)) - np.repeat(starts, table.lengths)
-        sample = slice(None, None, math.ceil(len(table.indices) / STATISTICS_SAMPLE))
+        n_numbers = spaces.flatdim(self.observation_space)
+        n_sampled = max(min(STATISTICS_STEPS, STATISTICS_NUMBERS // n_numbers), 1)
+        sample = slice(None, None, math.ceil(len(table.indices) / n_sampled))
         self.actor.set_statistics(
             buffer.observations_at(table.indices[sample], self._vec_normalize_env),
-            buffer.observations_at(table.indices[starts[:STATISTICS_SAMPLE]], self._vec_normalize_env),
+            buffer.observations_at(table.indices[starts[:n_sampled]], self._vec_normalize_env),
             th.as_tensor(ages[sample], device=self.device),
         )
 
