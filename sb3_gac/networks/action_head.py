@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from sb3_gac.networks.log_std import clamp_log_std
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 0.5
-# Standard deviation of sampled actions at least: where the best are learnt again and again, what is learnt narrows to a point
-MIN_SAMPLE_STD = 0.2
+# Where the best actions are learnt again and again, what is learnt narrows to a point: sampled actions keep a standard deviation
+# of at least this, or are random with this probability
+MIN_SAMPLE_STD, RANDOM_SAMPLE_RATIO = 0.2, 0.1
 
 
 class ActionHead(nn.Module, ABC):
@@ -159,7 +160,12 @@ class CategoricalActionHead(ActionHead):
         return self._distribution(parameters.flatten(0, -2)).log_prob(flat_actions).view(actions.shape[:-1])
 
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
-        return self._distribution(parameters).get_actions(deterministic).view(-1, self.action_dim).float()
+        actions = self._distribution(parameters).get_actions(deterministic).view(-1, self.action_dim).float()
+        if deterministic:
+            return actions
+        counts = actions.new_tensor(self.category_counts or [2] * self.action_dim)
+        random_actions = (th.rand_like(actions) * counts).floor()
+        return th.where(th.rand_like(actions) < RANDOM_SAMPLE_RATIO, random_actions, actions)
 
 
 def make_action_head(
