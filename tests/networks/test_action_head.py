@@ -11,6 +11,8 @@ from torch.distributions import Bernoulli, Categorical, Normal
 from sb3_gac.networks.action_head import (
     LOG_STD_MAX,
     LOG_STD_MIN,
+    MIN_SAMPLE_STD,
+    RANDOM_SAMPLE_RATIO,
     CategoricalActionHead,
     GaussianActionHead,
     make_action_head,
@@ -184,7 +186,26 @@ def test_sampled_actions_follow_their_probabilities():
     hidden = th.randn(1, HIDDEN_DIM)
     sampled = head.act(head(hidden.expand(20_000, -1)), deterministic=False)
     frequencies = sampled.long().flatten().bincount(minlength=4) / len(sampled)
-    th.testing.assert_close(frequencies, head.net(hidden)[0].softmax(dim=-1), rtol=0, atol=0.02)
+    right = (1 - RANDOM_SAMPLE_RATIO) * head.net(hidden)[0].softmax(dim=-1) + RANDOM_SAMPLE_RATIO / 4
+    th.testing.assert_close(frequencies, right, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize(("space", "n_others"), [(DISCRETE, 3 / 4), (MULTI_BINARY, 1 / 2)], ids=str)
+def test_what_is_certain_is_sampled_with_some_noise(space, n_others):
+    head = make_action_head(HIDDEN_DIM, space)
+    parameters = th.full((20_000, head.net.out_features), -50.0)
+    parameters[:, 0] = 50.0
+    best = head.act(parameters, deterministic=True)
+    is_other = (head.act(parameters, deterministic=False) != best).float().mean().item()
+    assert is_other == pytest.approx(RANDOM_SAMPLE_RATIO * n_others, abs=0.01)
+
+
+def test_a_narrow_gaussian_is_sampled_with_some_noise():
+    head = make_action_head(HIDDEN_DIM, BOX)
+    parameters = th.tensor([[0.0, 0.2, -3.0, -3.0]]).expand(20_000, -1)
+    sampled = head.act(parameters, deterministic=False)
+    th.testing.assert_close(sampled.std(dim=0), th.full((2,), MIN_SAMPLE_STD), rtol=0.05, atol=0)
+    th.testing.assert_close(head.act(parameters, deterministic=True)[0], parameters[0, :2])
 
 
 @every_space
