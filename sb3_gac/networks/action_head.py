@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from sb3_gac.networks.log_std import clamp_log_std
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 0.5
-# Where the best actions are learnt again and again, what is learnt narrows to a point: sampled actions keep a standard deviation
-# of at least this, or are random with this probability
+# Where the best actions are learnt again and again, what is learnt narrows to a point: sampled actions keep a standard
+# deviation of at least this, or are random with this probability
 MIN_SAMPLE_STD, RANDOM_SAMPLE_RATIO = 0.2, 0.1
 
 
