@@ -67,7 +67,9 @@ def test_another_episode_follows_another_policy(space):
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_the_seed_decides(space):
-    first, second = (policies.act(features, np.arange(N_ENVS)) for policies, features in (make_policies(space) for _ in range(2)))
+    first, second = (
+        policies.act(features, np.arange(N_ENVS)) for policies, features in (make_policies(space) for _ in range(2))
+    )
     np.testing.assert_array_equal(first, second)
 
 
