@@ -68,11 +68,16 @@ def diary_env() -> type[DiaryEnv]:
 
 
 @pytest.fixture
-def small_gac(monkeypatch: pytest.MonkeyPatch) -> Callable[..., GAC]:
-    """A model with networks of 16 units that learns from next to nothing."""
+def few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and rewards take but a moment."""
     for name, number in FEW_UPDATES.items():
         monkeypatch.setattr(gac, name, number)
     monkeypatch.setattr(advantage, "MIN_UPDATES", 4)
+
+
+@pytest.fixture
+def small_gac(few_updates: None) -> Callable[..., GAC]:
+    """A model with networks of 16 units that learns from next to nothing."""
 
     def make(env: Any = None, policy: str = "MlpLatentPolicy", **kwargs: Any) -> GAC:
         policy_kwargs = dict(net_arch=[16], n_candidates=8) | kwargs.pop("policy_kwargs", {})

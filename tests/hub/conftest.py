@@ -8,6 +8,11 @@ from tests.hub.local_hub import LocalHub
 
 
 @pytest.fixture(autouse=True)
+def quick(few_updates: None) -> None:
+    """Values and rewards take but a moment, in this process."""
+
+
+@pytest.fixture(autouse=True)
 def client(monkeypatch, tmp_path) -> None:
     """The settings of huggingface_hub, which reads them from the environment when it is first imported."""
     constants = pytest.importorskip("huggingface_hub.constants")

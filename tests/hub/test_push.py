@@ -238,7 +238,8 @@ def test_normalised_observations(hub, env, tmp_path):
         return DummyVecEnv([lambda: gym.make("Pendulum-v1", max_episode_steps=30)])
 
     normalized = VecNormalize(make())
-    model = GAC("MlpLatentPolicy", normalized, learning_starts=0, policy_kwargs=dict(net_arch=[16]), device="cpu").learn(60)
+    kwargs = dict(learning_starts=0, train_freq=30, policy_kwargs=dict(net_arch=[16]), device="cpu")
+    model = GAC("MlpLatentPolicy", normalized, **kwargs).learn(60)
     count = normalized.obs_rms.count
     push(model, hub, normalized)
     # The evaluation has changed no statistics, and given raw returns

@@ -75,7 +75,7 @@ def test_the_values_are_those_of_the_benchmarks(env_id: str, path: Path) -> None
             del expected["effective_horizon"]
             expected["policy_kwargs"] = {"net_arch": [128, 128], "n_averaged": 16}
         elif env_id not in ("Pendulum-v1", "default"):
-            expected["gradient_steps"] = 30
+            expected |= {"gradient_steps": 30, "explore_ratio": 0.7}
             expected["policy_kwargs"] = {"net_arch": [128, 128], "n_averaged": 64}
         # "advantage_temperature" is that of completed trajectories
         of_data = ("offline_ratio", "finetune_lr_factor", "completion_horizon", "n_hold_steps", "advantage_temperature")
