@@ -47,7 +47,7 @@ MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 N_STEPS, N_IMAGE_STEPS = 32, 8
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
-N_SWEEPS, N_OFFLINE_SWEEPS = 6, 25
+N_SWEEPS, N_OFFLINE_SWEEPS = 10, 25
 # Gradient steps of the decomposed rewards each time
 N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
@@ -166,7 +166,7 @@ class GAC(OffPolicyAlgorithm):
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
-        gae_lambda: float = 0.8,
+        gae_lambda: float = 0.85,
         advantage_temperature: float | None = 0.4,
         return_only: bool = False,
         n_encode_steps: int | None = None,

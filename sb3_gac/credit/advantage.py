@@ -6,7 +6,7 @@ import torch as th
 from sb3_gac.networks import ScalarPredictor
 from sb3_gac.type_aliases import Array, StepTable
 
-BATCH_SIZE = 256
+BATCH_SIZE = 512
 # Gradient steps for each set of targets: one epoch within these bounds
 MIN_UPDATES, MAX_UPDATES = 60, 400
 MAX_LOG_WEIGHT = 3.0
