@@ -238,14 +238,18 @@ class PlanActor(BasePolicy):
 
     def set_return_statistics(self, returns: th.Tensor) -> None:
         """
-        Standardise returns by those of a sample. Where all are alike their differences are no scale: it stays as it was.
+        Standardise returns by those of a sample.
+
+        Where all are alike their differences are no scale: it stays as it was, or is their size where there was none.
 
         :param returns: In env units, of shape ``(n_trajectories,)``.
         """
         predictor = self.model.return_predictor
         returns = returns.cpu().double()  # squares of large ones do not fit float32
-        std, least = returns.std(correction=0).item(), MIN_RETURN_SPREAD * returns.square().mean().sqrt().item()
-        predictor.set_statistics(returns.mean().item(), std if std > least else max(least, predictor.return_std.item()))
+        std, size = returns.std(correction=0).item(), returns.square().mean().sqrt().item()
+        if std <= MIN_RETURN_SPREAD * size or std == 0:
+            std = predictor.return_std.item() if predictor.has_statistics else size or 1.0
+        predictor.set_statistics(returns.mean().item(), std)
 
     def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | np.ndarray | None = None) -> th.Tensor:
         """

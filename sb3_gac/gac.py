@@ -713,7 +713,7 @@ class GAC(OffPolicyAlgorithm):
                 rollout_env.check_reset(self._last_obs)
                 rollout_env.store()
         end = started[0]
-        if not self._is_offline and self._n_offline_updates == 0 and end <= self.learning_starts:
+        if not self._is_offline and self._n_offline_updates == 0 and self.gradient_steps != 0 and end <= self.learning_starts:
             warnings.warn(
                 f"nothing is learnt: learning starts after {self.learning_starts} timesteps, and learn() ends after {end}",
                 stacklevel=3,

@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from sb3_gac import GAC
+from sb3_gac import GAC, gac
 from sb3_gac.data import Trajectory
 
 BAD_AT = 33  # the third step of an episode
@@ -105,7 +105,8 @@ def test_a_reset(small_gac, is_first, normalized):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_action(small_gac, monkeypatch, value):
-    model = small_gac(DummyVecEnv([FaultyEnv, FaultyEnv]), learning_starts=0).learn(20)
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 0)
+    model = small_gac(DummyVecEnv([FaultyEnv, FaultyEnv]), learning_starts=0, explore_ratio=1.0).learn(20)
     predict = model.policy.predict
 
     def predict_badly(*args, **kwargs):

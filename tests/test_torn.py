@@ -99,7 +99,7 @@ def fail():
 def paged_gac(small_gac):
     def make(n_envs=1, normalized=False, **kwargs) -> GAC:
         env = DummyVecEnv([lambda name=name: Monitor(PagedEnv(name)) for name in range(n_envs)])
-        return small_gac(VecNormalize(env) if normalized else env, learning_starts=10**6, **kwargs)
+        return small_gac(VecNormalize(env) if normalized else env, **{"gradient_steps": 0, **kwargs})
 
     return make
 
@@ -233,7 +233,7 @@ def test_a_model_saved_amid_a_step(paged_gac, tmp_path):
 
 def test_the_same_environment_in_another_wrapper(small_gac):
     env = Monitor(PagedEnv())
-    model = small_gac(env, learning_starts=10**6).learn(20)
+    model = small_gac(env, gradient_steps=0).learn(20)
     model.set_env(env, force_reset=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

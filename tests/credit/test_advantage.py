@@ -154,8 +154,8 @@ def test_a_single_member_has_nobody_to_agree_with():
 
 
 def test_a_single_trajectory_is_shared_by_all_members():
-    observations, actions, _, _ = noisy_walks(n_trajectories=1, length=50)
-    advantages, _, _ = fit(observations, actions, actions[:, 0], table([50], [False]))
+    observations, actions, _, _ = noisy_walks(n_trajectories=1, length=500)
+    advantages, _, _ = fit(observations, actions, actions[:, 0], table([500], [False]))
     assert np.corrcoef(advantages, actions[:, 0])[0, 1] > 0.8
 
 
