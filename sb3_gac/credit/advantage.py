@@ -97,8 +97,11 @@ def fit_advantages(
     for _ in range(n_sweeps):
         values = value_net.predict(features).mean(dim=0).cpu().numpy()
         targets = lambda_returns(rewards, values, steps, gamma, gae_lambda)
+        if not varies(targets, targets):  # nothing is learnt: what is learnt in so large a unit blows up in a smaller one
+            return np.zeros(len(rewards)), {"value_loss": 0.0, "advantage_loss": 0.0, "advantage_agreement": 0.0}
         value_net.set_statistics(float(targets.mean()), spread(targets, targets))
-        advantage_net.set_statistics(0.0, spread(targets - values, targets))
+        if varies(targets - values, targets) or advantage_net.is_new:
+            advantage_net.set_statistics(0.0, spread(targets - values, targets))
         standardised = value_net.standardise(th.as_tensor(targets, device=features.device))
         unit = (value_net.std / advantage_net.std).float()
         for drawn in th.rand(n_updates, len(shares), BATCH_SIZE // len(shares), device=features.device):
@@ -164,6 +167,14 @@ def spread(array: Array, size: Array) -> float:
     :param array: Numbers in double precision.
     :param size: What they are differences of.
     """
-    magnitude = float(np.abs(size).max())
-    std = float(array.std())
-    return std if std > RELATIVE_MIN_STD * magnitude else magnitude or 1.0
+    return float(array.std()) if varies(array, size) else float(np.abs(size).max()) or 1.0
+
+
+def varies(array: Array, size: Array) -> bool:
+    """
+    Whether numbers differ by more than rounding.
+
+    :param array: Numbers in double precision.
+    :param size: What they are differences of.
+    """
+    return bool(array.std() > RELATIVE_MIN_STD * np.abs(size).max())

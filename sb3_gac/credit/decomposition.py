@@ -1,8 +1,9 @@
 """Rewards of steps that explain the returns of trajectories."""
 
+import numpy as np
 import torch as th
 
-from sb3_gac.credit.advantage import spread
+from sb3_gac.credit.advantage import spread, varies
 from sb3_gac.networks import ScalarPredictor
 from sb3_gac.type_aliases import Array, StepTable
 
@@ -33,6 +34,8 @@ def fit_rewards(
     inputs = th.cat((features, actions), dim=1)
     returns, lengths = steps.returns, steps.lengths
     mean = returns.sum() / lengths.sum()
+    if not varies(returns - mean * lengths, returns):
+        return np.full(len(inputs), mean), {"reward_model_loss": 0.0}
     unit = spread(returns - mean * lengths, returns) / lengths.mean()
     reward_net.set_statistics(float(mean), float(unit))
     wanted = th.as_tensor((returns - mean * lengths) / (unit * lengths.mean()), dtype=th.float32, device=inputs.device)

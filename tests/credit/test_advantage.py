@@ -147,6 +147,18 @@ def test_outcomes_that_do_not_depend_on_actions_give_flat_weights():
     assert min(steepness(seed, 1.0) for seed in range(2)) > 4
 
 
+def test_rewards_that_begin_to_vary_are_learnt_as_if_they_always_had():
+    """While all rewards are alike nothing may be learnt that spoils what comes."""
+    observations, actions, steps, _ = noisy_walks()
+    features, encoded = (th.as_tensor(part, dtype=th.float32) for part in (observations, actions))
+    value_net, advantage_net = ScalarPredictor(2, [32], nn.Tanh, 2), ScalarPredictor(3, [32], nn.Tanh, 2)
+    optimizer = th.optim.Adam([*value_net.parameters(), *advantage_net.parameters()], lr=5e-3)
+    for rewards in (*[np.full(400, -0.1)] * 10, -0.1 + 0.001 * actions[:, 0]):
+        advantages, logs = fit_advantages(value_net, advantage_net, optimizer, features, encoded, rewards, steps, 0.9, 0.8, 12)
+    assert np.corrcoef(advantages, actions[:, 0])[0, 1] > 0.95
+    assert logs["advantage_agreement"] > 0.9
+
+
 def test_a_single_member_has_nobody_to_agree_with():
     observations, actions, steps, _ = noisy_walks()
     _, _, logs = fit(observations, actions, actions[:, 0], steps, n_sweeps=1, n_members=1)
