@@ -1,10 +1,16 @@
 """Files that are there whole or not at all."""
 
-import os
+import glob
+import time
+import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+PARTIAL = ".partial"
+# Seconds after which what nobody has written to belongs to a process that was killed
+LEFTOVER_AGE = 600
 
 
 @contextmanager
@@ -12,15 +18,20 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
     """
     Yield a file to write beside another, which takes its place once it is complete.
 
-    Whoever is interrupted while writing, or fails, leaves the old file as it was.
+    Whoever is interrupted while writing, or fails, leaves the old file as it was. Of several who write at once, the last to
+    finish leaves a whole file. What killed processes have left of theirs is removed.
 
     :param path: The file to replace or to make, or a link to it.
     """
     path = path.resolve()
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        with suppress(OSError):  # another process removes it, too
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE:
+                leftover.unlink()
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -29,7 +29,7 @@ from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dat
 from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
 from sb3_gac.data.standardization import check_vectors
-from sb3_gac.data.stored_buffer import read_buffer
+from sb3_gac.data.stored_buffer import SUFFIX, read_buffer, write_buffer
 from sb3_gac.data.trajectory import map_observations
 from sb3_gac.exploration import Behaviour, RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
@@ -979,36 +979,32 @@ class GAC(OffPolicyAlgorithm):
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
-        Save the replay buffer; a file that is there is replaced once this one is whole.
+        Save the replay buffer in a safetensors file with a checksum; one that is there is replaced once this one is whole.
 
-        :param path: Path of the pickle file, or an open file.
+        :param path: Path of the file, or an open file.
         """
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
         if isinstance(path, io.BufferedIOBase):
-            return super().save_replay_buffer(path)
-        with replace_when_complete(file_to_save(path, "pkl")) as partial:
-            super().save_replay_buffer(partial)
+            return write_buffer(path, self.replay_buffer)
+        with replace_when_complete(file_to_save(path, SUFFIX)) as partial:
+            write_buffer(partial, self.replay_buffer)
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer; it may have been filled by another number of environments. The file is a pickle, of which
-        nothing is called that is no part of a replay buffer; ``load`` reads SB3's archive, a pickle that can run any code.
+        Load a replay buffer that :meth:`save_replay_buffer` has written; nothing of the file is run.
 
-        :param path: Path to the pickled replay buffer, or an open file.
+        It may have been filled by another number of environments, or be of another size: ``buffer_size`` holds for what is
+        loaded, too.
+
+        :param path: Path of the file, or an open file.
         :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then lets
             go of them and resets the environments. ``False`` is for environments that go on where they were.
-        :raises TypeError: when it is another type of replay buffer.
-        :raises ValueError: naming the file and what it names that is no part of one, or when it is damaged.
+        :raises ValueError: naming the file and what is wrong: it is damaged, no replay buffer or one of other spaces.
         """
-        own = (self.replay_buffer_class, self.observation_space, self.action_space)
-        replay_buffer = read_buffer(path, self.verbose, [item if isinstance(item, type) else type(item) for item in own])
-        if not isinstance(replay_buffer, TrajectoryReplayBuffer):
-            raise TypeError(f"GAC needs a TrajectoryReplayBuffer, the file holds a {type(replay_buffer).__name__}")
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        self.replay_buffer = read_buffer(path, self.replay_buffer, self.verbose)
         if truncate_last_traj:
             self._last_obs = None
-        if replay_buffer.n_envs != self.n_envs:
-            replay_buffer.set_n_envs(self.n_envs)
-        replay_buffer.device = self.device
-        self.replay_buffer = replay_buffer
 
     def _excluded_save_params(self) -> list[str]:
         passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_behaviours", "_stepped_env"]

@@ -138,11 +138,11 @@ def test_offline_and_then_online(small_gac, data, tmp_path, has_env):
 
 def test_the_data_set_is_written_once(small_gac, data, tmp_path):
     model = small_gac().learn_offline(data, 5, ExactCheckpointCallback(1, tmp_path))
-    files = [checkpoint / "offline_buffer.pkl" for checkpoint in sorted(tmp_path.iterdir())]
+    files = [checkpoint / "offline_buffer.safetensors" for checkpoint in sorted(tmp_path.iterdir())]
     assert [file.parent.name for file in files] == ["checkpoint_4", "checkpoint_5"]
     assert files[0].samefile(files[1])
     model.set_offline_data(data)
-    assert not (save_checkpoint(model, tmp_path) / "offline_buffer.pkl").samefile(files[1])
+    assert not (save_checkpoint(model, tmp_path) / "offline_buffer.safetensors").samefile(files[1])
 
 
 def test_weights_of_the_data_set_come_back(small_gac, data, tmp_path):
@@ -153,7 +153,7 @@ def test_weights_of_the_data_set_come_back(small_gac, data, tmp_path):
         checkpoints.append(save_checkpoint(model, tmp_path))
         weights.append(model.offline_buffer.weights.copy())
     assert not np.array_equal(*weights)
-    files = [checkpoint / "offline_buffer.pkl" for checkpoint in checkpoints]
+    files = [checkpoint / "offline_buffer.safetensors" for checkpoint in checkpoints]
     assert files[0].samefile(files[1])
     for checkpoint, expected in zip(checkpoints, weights, strict=True):
         loaded = load_checkpoint(checkpoint, pendulums(), device="cpu")
@@ -231,7 +231,7 @@ def test_an_interrupted_write_leaves_the_good_one(small_gac, tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_2"]
 
 
-@pytest.mark.parametrize("name", ["model.zip", "replay_buffer.pkl", "state.pkl", "manifest.json"])
+@pytest.mark.parametrize("name", ["model.zip", "replay_buffer.safetensors", "state.pkl", "manifest.json"])
 def test_a_damaged_file_is_named(small_gac, tmp_path, name):
     checkpoint = save_checkpoint(small_gac(pendulums()), tmp_path)
     content = (checkpoint / name).read_bytes()

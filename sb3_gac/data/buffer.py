@@ -32,7 +32,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     filled its whole column without an end is closed there as truncated; what follows is another trajectory.
     Only closed trajectories are sampled, or the open ones as far as they go while no other exists.
 
-    Memory is allocated when the first transition comes; a pickle holds only the rows in use.
+    Memory is allocated when the first transition comes; copies and pickles hold only the rows in use.
 
     :param buffer_size: Capacity in transitions, shared out evenly among the envs.
     :param observation_space: Observation space; Dict spaces are supported.
@@ -181,24 +181,26 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def set_n_envs(self, n_envs: int) -> None:
         """
-        Rearrange the buffer for another number of envs; open trajectories are dropped.
+        Rearrange the buffer for another number of envs, or its capacity; open trajectories are dropped.
 
         Closed ones move whole. Those that find no room in the new columns are lost with a warning, old ones before new.
 
         :param n_envs: The new number of parallel envs; the capacity in transitions stays.
         """
         self.drop_open_trajectories()
-        if n_envs == self.n_envs:
+        shape = max(self.capacity // n_envs, 1), n_envs
+        if shape == (self.buffer_size, self.n_envs):
             return
         sources = self._table.closed
         old_rows = [self._rows(source) for source in sources]
         old_arrays = self._arrays()
-        self.n_envs, self.buffer_size = n_envs, max(self.capacity // n_envs, 1)
+        self.buffer_size, self.n_envs = shape
         self.reset()
 
         columns, starts = pack(sources["length"], n_envs, self.buffer_size)
         if len(lost := np.flatnonzero(columns < 0)):
-            warnings.warn(f"{len(lost)} of {len(sources)} trajectories do not fit a buffer of {n_envs} envs", stacklevel=2)
+            room = f"a buffer of {n_envs} envs, {self.buffer_size} steps each"
+            warnings.warn(f"{len(lost)} of {len(sources)} trajectories do not fit {room}", stacklevel=2)
         kept = np.flatnonzero(columns >= 0)
         if len(kept) == 0:
             return
@@ -285,8 +287,6 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if "weights" not in state:  # buffers were saved without them once
-            self.weights = np.ones_like(self.rewards)
         if self.size() > 0:
             used = self._arrays()
             self._set_arrays(allocate=True)

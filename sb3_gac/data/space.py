@@ -109,7 +109,7 @@ def check_spaces(
         for index, trajectory in enumerate(trajectories):
             with error_context(f"trajectory {index}"):
                 _check_observations(trajectory.observations, observation_space)
-                _check_array("actions", trajectory.actions, action_space)
+                check_array("actions", trajectory.actions, action_space)
                 _check_action_bounds(trajectory.actions, action_space)
 
 
@@ -143,16 +143,24 @@ def _check_observations(observations: Observations, space: spaces.Space[Any]) ->
     if not isinstance(space, spaces.Dict):
         if isinstance(observations, dict):
             raise ValueError(f"observations are a dict with keys {sorted(observations)}, the space is {space}")
-        _check_array("observations", observations, space)
+        check_array("observations", observations, space)
         return
     if not isinstance(observations, dict) or observations.keys() != space.spaces.keys():
         found = f"a dict with keys {sorted(observations)}" if isinstance(observations, dict) else "an array"
         raise ValueError(f"observations are {found}, the space is a dict with keys {sorted(space.spaces)}")
     for key, subspace in space.spaces.items():
-        _check_array(f"observations[{key!r}]", observations[key], subspace)
+        check_array(f"observations[{key!r}]", observations[key], subspace)
 
 
-def _check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
+def check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
+    """
+    Refuse values that are not of a space; a Box may be left.
+
+    :param name: Name of the field, for the message.
+    :param array: One row per step.
+    :param space: The space, which is no Dict.
+    :raises ValueError: naming the field and the step.
+    """
     shape = array.shape[1:]
     if isinstance(space, spaces.Box):
         fits = shape == space.shape and np.can_cast(array.dtype, space.dtype, casting="same_kind")
