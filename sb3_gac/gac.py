@@ -584,8 +584,8 @@ class GAC(OffPolicyAlgorithm):
 
         One gradient step counts as one timestep for callbacks, loggers and schedules.
 
-        :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, trajectories, or a replay buffer;
-            ``None`` goes on with the data set that the model has.
+        :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, a dict of the arrays of one, trajectories,
+            or a replay buffer; ``None`` goes on with the data set that the model has.
         :param gradient_steps: Number of gradient steps; 0 only attaches the data set.
         :param callback: Called at every gradient step.
         :param log_interval: Gradient steps between two logs; ``None`` never logs.

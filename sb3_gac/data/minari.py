@@ -13,7 +13,15 @@ from gymnasium import spaces
 
 from sb3_gac.data.hdf5 import Hdf5File, open_hdf5
 from sb3_gac.data.space import REAL_DTYPES, check_spaces, check_supported
-from sb3_gac.data.trajectory import Array, Observations, Trajectory, error_context, map_observations
+from sb3_gac.data.trajectory import (
+    Array,
+    Observations,
+    Trajectory,
+    as_flags,
+    error_context,
+    map_observations,
+    observation_items,
+)
 
 METADATA_FILE, DATA_FILE = "metadata.json", "main_data.hdf5"
 MAX_METADATA_BYTES = 64 * 2**20
@@ -206,6 +214,8 @@ def _episodes(dataset: Any) -> Iterator[dict[str, Any]]:
                     "actions": _read(file, f"{group}/actions", dataset.action_space, storage.jpeg_encoding),
                     **{name: file.read(f"{group}/{name}") for name in flat},
                 }
+            if (n_episodes := len(file.keys("/"))) != storage.total_episodes:
+                raise ValueError(f"{METADATA_FILE} tells of {storage.total_episodes} episodes, {DATA_FILE} has {n_episodes}")
 
 
 def _read(file: Hdf5File, name: str, space: spaces.Space[Any], has_jpegs: bool) -> Observations:
@@ -237,11 +247,22 @@ def _read_jpegs(file: Hdf5File, name: str, space: spaces.Space[Any]) -> Array:
 def _trajectory(index: int, fields: dict[str, Any]) -> Trajectory:
     n_steps = len(fields["rewards"])
     with error_context(f"trajectory {index}"):
-        terminated = bool(np.any(fields["terminations"][-1:]))
-        return Trajectory(
-            observations=map_observations(lambda array: np.asarray(array)[:n_steps], fields["observations"]),
+        ends = {name: as_flags(name, np.asarray(fields[name])) for name in ("terminations", "truncations")}
+        for name, flags in ends.items():
+            if flags.shape != (n_steps,):
+                raise ValueError(f"{name} of shape {flags.shape} beside {n_steps} rewards: one per step is needed")
+            if flags[:-1].any():
+                raise ValueError(f"{name} at step {np.argmax(flags)} are set, {n_steps - 1} is the last step")
+        observations = map_observations(np.asarray, fields["observations"])
+        terminated = bool(ends["terminations"][-1:].any())
+        trajectory = Trajectory(
+            observations=map_observations(lambda array: array[:n_steps], observations),
             actions=np.asarray(fields["actions"]),
             rewards=np.asarray(fields["rewards"]),
             terminated=terminated,
-            truncated=bool(np.any(fields["truncations"][-1:])) or not terminated,
+            truncated=bool(ends["truncations"][-1:].any()) or not terminated,
         )
+        for name, array in observation_items(observations):
+            if len(array) > n_steps + 1:
+                raise ValueError(f"{name} of shape {array.shape} beside {n_steps} rewards: one row more is needed")
+        return trajectory

@@ -141,6 +141,12 @@ def changed(name, index, value):
         (episode(observations=np.zeros((4, 3))), r"observations of shape \(3,\) and dtype float64 do not fit"),
         (episode(actions=np.zeros((2, 1))), r"actions of shape \(2, 1\) beside 3 rewards"),
         (episode(observations=np.zeros((2, 2))), r"observations of shape \(2, 2\) beside 3 rewards"),
+        (episode(observations=np.zeros((9, 2))), r"observations of shape \(9, 2\) beside 3 rewards: one row more is needed"),
+        (episode(terminations=[False, True, True]), "terminations at step 1 are set, 2 is the last step"),
+        (episode(truncations=[True, False, False]), "truncations at step 0 are set, 2 is the last step"),
+        (episode(terminations=[False, 3, True]), "terminations at step 1 are 3, expected 0 or 1"),
+        (episode(truncations=[np.nan] * 3), "truncations at step 0 are not finite"),
+        (episode(truncations=[False] * 2), r"truncations of shape \(2,\) beside 3 rewards: one per step is needed"),
     ],
 )
 def test_bad_data_is_refused(bad, message):
@@ -184,6 +190,9 @@ def test_truncated_files(datasets_path):
     data.write_bytes(intact)
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 3}))
     with pytest.raises(ValueError, match="made/up-v0: the field 'episode_2/observations' is missing"):
+        load_minari("made/up-v0")
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 1}))
+    with pytest.raises(ValueError, match=r"made/up-v0: metadata\.json tells of 1 episodes, main_data\.hdf5 has 2"):
         load_minari("made/up-v0")
     metadata.write_text("{")
     with pytest.raises(ValueError, match="made"):
