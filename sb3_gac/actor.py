@@ -1,6 +1,8 @@
 """The actor: the generative model, and the inference of plans on it."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
 
 MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
 REPLAN_MARGIN = 0.02  # standard deviations of returns; what promises less than that more is luck of the candidates
+# Candidates of all environments that are looked at together: each takes about ten kilobytes
+CANDIDATES_AT_ONCE = 2**14
 # Arguments that are looked at whenever a plan is made or followed, as evaluations on the way do
 ACTING_SETTINGS = (
     "n_averaged",
@@ -261,22 +265,50 @@ class PlanActor(BasePolicy):
             when exploiting and the moving target when exploring.
         :raises ValueError: when ``target_return`` has another shape.
         """
-        with th.no_grad():
-            features = self.extract_features(obs, at_start=True)
-        asked = self._asked(features, target_return)
-        if deterministic:
-            return self._exploit(features, asked)
-        sought = self.target_return.expand(len(features)) if asked is None else asked
-        return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps, self.explore_step_size)
+        n_envs = _n_rows(obs)
+        asked = self._asked(n_envs, target_return)
+        if asked is None and not deterministic:
+            asked = self.target_return.expand(n_envs)
 
-    @staticmethod
-    def _asked(features: th.Tensor, target_return: float | np.ndarray | None) -> th.Tensor | None:
+        def plan_part(part: TensorObs, sought: th.Tensor | None = None) -> th.Tensor:
+            with th.no_grad():
+                features = self.extract_features(part, at_start=True)
+            if deterministic:
+                return self._exploit(features, sought)
+            assert sought is not None
+            return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps, self.explore_step_size)
+
+        return self._in_parts(plan_part, obs, *([] if asked is None else [asked]))
+
+    def _in_parts(self, function: Callable[..., th.Tensor], obs: TensorObs, *columns: th.Tensor) -> th.Tensor:
+        """
+        What a function makes of observations and other columns, a few rows at a time: memory does not grow with their number.
+
+        :param function: Called with a part of the observations, and of each column.
+        :param obs: Observations of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
+        :param columns: Tensors of as many rows.
+        """
+        n_at_once = max(CANDIDATES_AT_ONCE // self.n_candidates, 1)
+        if (n_envs := _n_rows(obs)) <= n_at_once:
+            return function(obs, *columns)
+        for start in range(0, n_envs, n_at_once):
+            rows = slice(start, start + n_at_once)
+            part = function(_take(obs, rows), *(column[rows] for column in columns))
+            if (
+                start == 0
+            ):  # small tensors that were kept would lie between the large ones, and none of that memory be used again
+                made = part.new_empty((n_envs, *part.shape[1:]))
+            made[rows] = part
+            del part
+        return made
+
+    def _asked(self, n_envs: int, target_return: float | np.ndarray | None) -> th.Tensor | None:
         if target_return is None:
             return None
-        asked = features.new_tensor(target_return)
-        if asked.shape not in ((), (len(features),)):
-            raise ValueError(f"target_return has the shape {tuple(asked.shape)}, expected a number or {(len(features),)}")
-        return asked.expand(len(features))
+        asked = self.target_return.new_tensor(target_return)
+        if asked.shape not in ((), (n_envs,)):
+            raise ValueError(f"target_return has the shape {tuple(asked.shape)}, expected a number or {(n_envs,)}")
+        return asked.expand(n_envs)
 
     def _exploit(self, features: th.Tensor, target_return: th.Tensor | None) -> th.Tensor:
         return exploit_plan(
@@ -292,7 +324,7 @@ class PlanActor(BasePolicy):
             target_return,
         )
 
-    def _worth(self, plans: th.Tensor, obs: TensorObs) -> th.Tensor:
+    def _worth(self, obs: TensorObs, plans: th.Tensor) -> th.Tensor:
         """What plans are worth when followed from these observations on, of shape ``(n_envs,)``."""
         features = self.extract_features(obs, at_start=True)
         prior = self.model.plan_prior(features)
@@ -357,14 +389,15 @@ class PlanActor(BasePolicy):
                 "Gymnasium's API, `obs = vec_env.reset()` the one of vectorised environments."
             )
         obs_tensor, is_vectorized = self.obs_to_tensor(observation)
-        n_envs = len(next(iter(obs_tensor.values()))) if isinstance(obs_tensor, dict) else len(obs_tensor)
+        n_envs = _n_rows(obs_tensor)
 
         with th.no_grad():
             if state is None:
                 plans, ages = self.plan(obs_tensor, deterministic, target_return), np.zeros(n_envs, dtype=np.int64)
             else:
                 plans, ages = self._carry(state, n_envs, episode_start, obs_tensor, deterministic, target_return)
-            buffer_actions = self(obs_tensor, plans, th.as_tensor(ages, device=plans.device), deterministic).cpu().numpy()
+            act = partial(self, deterministic=deterministic)
+            buffer_actions = self._in_parts(act, obs_tensor, plans, th.as_tensor(ages, device=plans.device)).cpu().numpy()
 
         actions = unscale_actions(self.action_space, buffer_actions)
         if not is_vectorized:
@@ -414,7 +447,7 @@ class PlanActor(BasePolicy):
         plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
             rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
-            due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
+            due_obs = _take(obs, rows)
             if target_return is not None and np.ndim(target_return) > 0:
                 if np.shape(target_return) != (n_envs,):
                     raise ValueError(
@@ -423,7 +456,7 @@ class PlanActor(BasePolicy):
                 target_return = np.asarray(target_return)[is_due]
             new_plans = self.plan(due_obs, deterministic, target_return)
             if is_aged.any():
-                worth, last_worth = (self._worth(part, due_obs) for part in (new_plans, plans[rows]))
+                worth, last_worth = (self._in_parts(self._worth, due_obs, part) for part in (new_plans, plans[rows]))
                 is_kept = (worth <= last_worth + REPLAN_MARGIN) & th.as_tensor(is_aged[is_due], device=self.device)
                 new_plans = th.where(is_kept.unsqueeze(-1), plans[rows], new_plans)
                 is_due[is_due] = ~is_kept.cpu().numpy()
@@ -431,3 +464,11 @@ class PlanActor(BasePolicy):
             plans[rows] = new_plans
             ages = np.where(is_due, 0, ages)
         return plans, ages
+
+
+def _n_rows(obs: TensorObs) -> int:
+    return len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)
+
+
+def _take(obs: TensorObs, rows: slice | th.Tensor) -> TensorObs:
+    return {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]

@@ -8,10 +8,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC
-from sb3_gac.actor import REPLAN_MARGIN
+from sb3_gac.actor import REPLAN_MARGIN, PlanActor
 from sb3_gac.type_aliases import PlanState
 
 N_ENVS = 3
+BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
 
 @pytest.fixture
@@ -254,6 +255,37 @@ def test_a_model_without_spaces_says_what_it_lacks(use, tmp_path):
     with pytest.raises(ValueError, match=r"env=.*set_env\(\).*learn_offline\(\)"):
         use(GAC("MlpLatentPolicy"), tmp_path / "model.zip")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("space", [BOX, spaces.Dict({"a": BOX, "b": spaces.Discrete(3)})])
+def test_few_observations_are_planned_for_at_once(small_gac, diary_env, monkeypatch, space):
+    """Memory does not grow with their number, and what comes out does not change."""
+    is_dict = isinstance(space, spaces.Dict)
+    model = small_gac(diary_env(space), "MultiInputPolicy" if is_dict else "MlpPolicy", policy_kwargs={"replan_freq": 2})
+    batch = [space.sample() for _ in range(50)]
+    obs = {key: np.stack([sample[key] for sample in batch]) for key in space} if is_dict else np.stack(batch)
+    targets, starts = np.linspace(-5, 5, 50), np.arange(50) % 3 == 0
+
+    def act():
+        actions, state = model.predict(obs, deterministic=True)
+        asked, state = model.policy.predict(obs, state, starts, deterministic=True, target_return=targets)
+        aged, state = model.predict(obs, PlanState(state.plans, np.full(50, 2)), ~starts, deterministic=True)
+        return [actions, asked, aged, *state]
+
+    expected, sizes = act(), []
+    extract = PlanActor.extract_features
+
+    def count(self, obs, *args, **kwargs):
+        sizes.append(len(obs["a"] if is_dict else obs))
+        return extract(self, obs, *args, **kwargs)
+
+    monkeypatch.setattr(PlanActor, "extract_features", count)
+    monkeypatch.setattr("sb3_gac.actor.CANDIDATES_AT_ONCE", 7 * model.policy.actor.n_candidates)
+    for found, whole in zip(act(), expected, strict=True):
+        np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
+    assert max(sizes) == 7
+    explored, _ = model.predict(obs)
+    assert explored.shape == (50, 2) and len(np.unique(explored, axis=0)) > 40
 
 
 @pytest.mark.parametrize("n", [1, N_ENVS])
