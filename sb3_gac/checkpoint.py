@@ -120,6 +120,8 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
         state = pickle.load(stream)
     if env is not None and model.n_envs != state["n_envs"]:
         raise ValueError(f"{checkpoint} was saved with {state['n_envs']} environments, it cannot go on with {model.n_envs}")
+    if env is not None:  # first: what has seen nothing yet would take its statistics from the replay buffer
+        _restore_normalization(model, state["normalization"], checkpoint)
     if REPLAY_BUFFER in files:
         model.load_replay_buffer(checkpoint / REPLAY_BUFFER)
     if OFFLINE_BUFFER in files:
@@ -129,8 +131,6 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
         model.offline_buffer = buffer
         _offline_files[buffer] = buffer.n_transitions, checkpoint / OFFLINE_BUFFER
     model._last_obs = None
-    if env is not None:
-        _restore_normalization(model, state["normalization"], checkpoint)
     _set_rng_state(state["rng"])
     _restart(model, state["seed"])
     return model

@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
@@ -255,6 +256,7 @@ class GAC(OffPolicyAlgorithm):
         self._n_offline_updates = 0
         self._is_offline = False
         self._known_steps: list[int] = []  # ever written to the buffers, when the statistics were last taken
+        self._sees_normalized = False  # whether these are of observations that a VecNormalize has normalised
         self._credited_steps: int | None = None  # ever written to the replay buffer, when advantages were last estimated
         self._random_policies: RandomPolicies | None = None
         self._behaviours = np.zeros(0, dtype=np.int64)  # what the episode of each environment follows
@@ -291,6 +293,8 @@ class GAC(OffPolicyAlgorithm):
         settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
         known = TargetReturn() if self.target_return is None else self.target_return
         self.target_return = replace(known, **settings)
+        if self.env is not None:
+            self._check_normalization()
 
     @property
     def critic(self) -> PlanActor:
@@ -533,6 +537,7 @@ class GAC(OffPolicyAlgorithm):
 
     def _take_observation_statistics(self, buffer: TrajectoryReplayBuffer) -> None:
         """Standardise observations, and the ages of plans, by those of a buffer."""
+        self._sees_normalized = self._is_normalized
         table = buffer.steps()
         starts = np.cumsum(table.lengths) - table.lengths
         ages = np.arange(len(table.indices)) - np.repeat(starts, table.lengths)
@@ -673,20 +678,52 @@ class GAC(OffPolicyAlgorithm):
         if self.verbose > 0:
             print(message)
 
+    @property
+    def _is_normalized(self) -> bool:
+        return self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs
+
+    def _fresh_statistics(self) -> dict[str, RunningMeanStd]:
+        """Statistics of a ``VecNormalize`` that have seen nothing yet, by the key of the observations."""
+        if self._vec_normalize_env is None or not self._is_normalized:
+            return {}
+        statistics = self._vec_normalize_env.obs_rms
+        by_key = statistics if isinstance(statistics, dict) else {"": statistics}
+        return {key: running for key, running in by_key.items() if running.count < 1}
+
     def _fit_normalization(self) -> None:
-        """A ``VecNormalize`` that has seen nothing yet takes its statistics of observations from the data set."""
-        normalizer = self._vec_normalize_env
-        if self.offline_buffer is None or normalizer is None or not (normalizer.norm_obs and normalizer.training):
+        """
+        A ``VecNormalize`` that has seen nothing yet takes its statistics of observations from the data, and the model its
+        own from what it sees through it.
+        """
+        buffers = self._buffers()
+        if not buffers:
             return
-        observations = self.offline_buffer.observations
-        parts = observations if isinstance(observations, dict) else {"": observations}
-        statistics = normalizer.obs_rms if isinstance(normalizer.obs_rms, dict) else {"": normalizer.obs_rms}
-        for key, running in statistics.items():
-            if running.count < 1:
-                running.update(parts[key].reshape(-1, *running.mean.shape))
-                self._known_steps = []
-        if not self._known_steps and self._n_offline_updates > 0:
+        fresh = self._fresh_statistics()
+        if fresh and self._vec_normalize_env is not None and self._vec_normalize_env.training:
+            observations = buffers[0].observations
+            parts = observations if isinstance(observations, dict) else {"": observations}
+            for key, running in fresh.items():
+                for start in range(0, buffers[0].size(), FEATURES_BATCH):
+                    rows = parts[key][start : min(start + FEATURES_BATCH, buffers[0].size())]
+                    running.update(rows.reshape(-1, *running.mean.shape))
+            self._known_steps = []
+        is_changed = self._n_updates > 0 and self._is_normalized != self._sees_normalized
+        if not self._known_steps and (self._n_offline_updates > 0 or is_changed):
             self._take_statistics()  # the model acts before it learns again
+
+    def _check_normalization(self) -> None:
+        """Warn when what has learnt with a ``VecNormalize`` is to go on without, or the other way round."""
+        if self._n_updates == 0 or self._is_normalized == self._sees_normalized:
+            return
+        self._known_steps = []  # the statistics are of other observations
+        if self._sees_normalized:
+            warnings.warn(
+                "the model was trained with observations that a VecNormalize had normalised, env has none: wrap it with "
+                "VecNormalize.load(path, env), with the statistics that were saved beside the model",
+                stacklevel=4,
+            )
+        elif not self._buffers():
+            warnings.warn("the model was trained without the VecNormalize that env has", stacklevel=4)
 
     # ---------------------------------------------------------------- online
 
@@ -701,6 +738,12 @@ class GAC(OffPolicyAlgorithm):
         assert self.env is not None, "You must set the environment before calling learn()"
         is_reset = reset_num_timesteps or self._last_obs is None  # the environments are about to be
         rollout_env = self._rollout_env
+        if self._n_updates > 0 and not self._is_offline and self._fresh_statistics():
+            warnings.warn(
+                "the VecNormalize of env has seen nothing yet, the model was trained with other statistics: load them with "
+                "VecNormalize.load(path, env)",
+                stacklevel=3,
+            )
         if is_reset:
             self._warn_of_lost_steps()
             self._forget_rollout()
@@ -711,6 +754,7 @@ class GAC(OffPolicyAlgorithm):
             if is_reset:
                 assert self._last_obs is not None
                 rollout_env.check_reset(self._last_obs)
+                self._last_original_obs = rollout_env.original_obs(self._last_obs)  # type: ignore[assignment]
                 rollout_env.store()
         end = started[0]
         if not self._is_offline and self._n_offline_updates == 0 and self.gradient_steps != 0 and end <= self.learning_starts:
@@ -762,8 +806,7 @@ class GAC(OffPolicyAlgorithm):
         rollout_env = self._rollout_env
         self._last_obs = rollout_env.reset()  # type: ignore[assignment]
         self._last_episode_starts = np.ones(rollout_env.num_envs, dtype=bool)
-        if self._vec_normalize_env is not None:
-            self._last_original_obs = self._vec_normalize_env.get_original_obs()
+        self._last_original_obs = rollout_env.original_obs(self._last_obs)  # type: ignore[assignment, arg-type]
         rollout_env.store()
 
     def _sample_action(
@@ -858,9 +901,13 @@ class GAC(OffPolicyAlgorithm):
         if not rollout_env.is_pending:  # a callback has begun new episodes since the step
             return
         rollout_env.restore_latest()
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        self._last_episode_starts = dones
         rewards = reward if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
+        original_obs: Any = rollout_env.original_obs(new_obs)
+        assert self._last_original_obs is not None
+        # Trajectories need no next observations, the last of an episode neither
+        replay_buffer.add(self._last_original_obs, original_obs, buffer_action, rewards, dones, infos)
+        self._last_obs, self._last_original_obs = new_obs, original_obs
+        self._last_episode_starts = dones
         self._rollout_returns += rewards
         assert self.target_return is not None
         for env_index in np.flatnonzero(dones):
@@ -920,6 +967,7 @@ class GAC(OffPolicyAlgorithm):
         super().set_env(env, force_reset)
         if force_reset:
             self._forget_rollout()
+        self._check_normalization()
         self._fit_normalization()
 
     # ---------------------------------------------------------------- acting
@@ -1005,6 +1053,7 @@ class GAC(OffPolicyAlgorithm):
         self.replay_buffer = read_buffer(path, self.replay_buffer, self.verbose)
         if truncate_last_traj:
             self._last_obs = None
+        self._fit_normalization()
 
     def _excluded_save_params(self) -> list[str]:
         passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_behaviours", "_stepped_env"]
