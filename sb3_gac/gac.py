@@ -296,6 +296,11 @@ class GAC(OffPolicyAlgorithm):
         if self.env is not None:
             self._check_normalization()
 
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(f"Policy {policy_name} unknown, there are {', '.join(self.policy_aliases)}")
+        return super()._get_policy_from_name(policy_name)
+
     @property
     def critic(self) -> PlanActor:
         """The actor: acting searches what its return predictor says, with the features that both share."""

@@ -135,7 +135,9 @@ def test_trains_before_the_first_episode_has_ended(small_gac, diary_env):
 
 
 def test_endless_episodes_are_cut_where_the_buffer_is_full(small_gac, diary_env):
-    model = small_gac(diary_env(length=-1), buffer_size=16).learn(32)
+    model = small_gac(diary_env(length=-1), buffer_size=16)
+    with pytest.warns(UserWarning, match="an episode has filled its part of the buffer, 16 steps, .* at least 1 times"):
+        model.learn(32)
     assert model.replay_buffer.lengths.tolist() == [16]
     assert model.replay_buffer.returns.tolist() == [float(sum(range(17, 33)))]
 

@@ -132,7 +132,15 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self._open[starting] = self._table.append(records)
         self._advance(1)  # before the trajectories grow: an interrupt in between leaves none longer than what is written
         lengths = self._table.step(self._open, reward)
-        self._cut(~done & (lengths == self.buffer_size))
+        is_full = ~done & (lengths == self.buffer_size)
+        if is_full.any():
+            warnings.warn(
+                f"an episode has filled its part of the buffer, {self.buffer_size} steps, without an end: it counts as "
+                f"truncated there, and what follows as another one. Episodes need a buffer_size of at least {self.n_envs} "
+                "times their length",
+                stacklevel=2,
+            )
+        self._cut(is_full)
         self._close(done)
 
     def add_trajectory(self, trajectory: Trajectory) -> None:

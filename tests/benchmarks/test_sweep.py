@@ -193,7 +193,7 @@ def test_bad_options_are_refused(
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'ray missing: pip install "sb3-gac\[ray\]"'):
+    with pytest.raises(ImportError, match=r'ray missing: pip install "\.\[ray\]"'):
         list(perform_on_ray([], "local"))
 
 

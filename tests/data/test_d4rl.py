@@ -383,5 +383,5 @@ def test_a_group_and_nothing_for_a_field(write):
 def test_h5py_is_missing(write, monkeypatch):
     path = write()
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"sb3-gac\[data\]"):
+    with pytest.raises(ImportError, match=r"\.\[data\]"):
         load_d4rl(path)

@@ -176,7 +176,7 @@ def test_a_card_without_a_picture(hub, pendulum, env, monkeypatch):
     push(pendulum, hub, env)
     files = hub.repos[REPO].files()
     assert "learning_curve.png" not in files
-    assert 'There is no learning curve: matplotlib missing: pip install "sb3-gac[hub]".' in files["README.md"].decode()
+    assert 'There is no learning curve: matplotlib missing: pip install ".[hub]".' in files["README.md"].decode()
 
 
 def test_the_snippet_runs_in_a_process_that_knows_nothing(hub, pendulum, env, tmp_path):

@@ -160,7 +160,7 @@ class TestCurve:
     def test_no_picture(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         curve = LabelledCurve(np.arange(3), np.zeros((3, 1)), "episodes of training")
-        assert draw_curve(curve, "GAC", tmp_path / "curve.png") == 'matplotlib missing: pip install "sb3-gac[hub]"'
+        assert draw_curve(curve, "GAC", tmp_path / "curve.png") == 'matplotlib missing: pip install ".[hub]"'
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(

@@ -630,4 +630,4 @@ def test_the_extra_is_named(saved):
         f"from sb3_gac import load_safe; load_safe({str(saved)!r})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert 'safetensors missing: pip install "sb3-gac[hub]"' in done.stderr
+    assert 'safetensors missing: pip install ".[hub]"' in done.stderr
