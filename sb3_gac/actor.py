@@ -343,21 +343,24 @@ class PlanActor(BasePolicy):
             return features
         return th.cat((features, self.clock(ages).unsqueeze(-1).to(features.dtype)), dim=-1)
 
-    def forward(self, obs: TensorObs, plans: th.Tensor, ages: th.Tensor, deterministic: bool = False) -> th.Tensor:
+    def forward(
+        self, obs: TensorObs, plans: th.Tensor | None = None, ages: th.Tensor | None = None, deterministic: bool = False
+    ) -> th.Tensor:
         """
         Actions in [-1, 1] (Box) or integers, of shape ``(n_envs, action_dim)``.
 
         :param obs: Current observations, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
-        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``.
-        :param ages: Number of actions taken with each plan before, of shape ``(n_envs,)``.
-        :param deterministic: Whether to take the most likely action.
+        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``; ``None`` makes them for these observations.
+        :param ages: Number of actions taken with each plan before, of shape ``(n_envs,)``; ``None`` for none.
+        :param deterministic: Whether to take the most likely action, and to exploit where plans are made.
         """
+        plans = self.plan(obs, deterministic) if plans is None else plans
+        ages = plans.new_zeros(len(plans)) if ages is None else ages
         features = self.decoder_features(obs, ages)
         return self.model.act(features, plans, deterministic or not self.use_action_noise)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        plans = self.plan(observation, deterministic)
-        actions: th.Tensor = self(observation, plans, plans.new_zeros(len(plans)), deterministic)
+        actions: th.Tensor = self(observation, deterministic=deterministic)
         return actions
 
     def predict(

@@ -1,5 +1,7 @@
 """Acting: with plans carried from step to step, and without."""
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import torch as th
@@ -289,10 +291,39 @@ def test_few_observations_are_planned_for_at_once(small_gac, diary_env, monkeypa
 
 
 @pytest.mark.parametrize("n", [1, N_ENVS])
-def test_the_policy_is_called_as_those_of_sb3_are(model, n):
-    actions = model.policy(th.as_tensor(observations(n)), deterministic=True)
+@pytest.mark.parametrize("part", ["policy", "policy.actor"])
+def test_the_policy_is_called_as_those_of_sb3_are(model, n, part):
+    actions = attrgetter(part)(model)(th.as_tensor(observations(n)), deterministic=True)
     expected, _ = model.predict(observations(n), deterministic=True)
     np.testing.assert_allclose(model.policy.unscale_action(actions.detach().numpy()), expected, rtol=1e-5)
+
+
+class Onnxable(th.nn.Module):
+    """As in the documentation of SB3."""
+
+    def __init__(self, policy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, observation):
+        return self.policy(observation, deterministic=True)
+
+
+@pytest.mark.parametrize("part", ["policy", "policy.actor"])
+def test_the_onnx_recipe_of_sb3(small_gac, make_dataset, tmp_path, part):
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    runtime = pytest.importorskip("onnxruntime")
+    model = small_gac(policy_kwargs=dict(n_candidates=64, n_decoders=2)).learn_offline(make_dataset(n=20), 20)
+    part_of_model = attrgetter(part)(model)
+    th.onnx.export(
+        Onnxable(part_of_model), (th.randn(1, 3),), tmp_path / "model.onnx", opset_version=18, input_names=["input"]
+    )
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    for row in observations(50):
+        (actions,) = session.run(None, {"input": row[None]})
+        expected, _ = model.predict(row[None], deterministic=True)
+        np.testing.assert_allclose(model.policy.unscale_action(actions), expected, atol=1e-5)
 
 
 def test_each_environment_may_be_asked_for_a_return_of_its_own(model):

@@ -89,7 +89,7 @@ def test_several_envs_cannot_be_trained_by_episodes(small_gac, diary_env):
         small_gac(vec(diary_env, 2), train_freq=(1, "episode")).learn(10)
 
 
-@pytest.mark.parametrize("train_freq", ["4", ("1", "episode"), (1, "day")])
+@pytest.mark.parametrize("train_freq", ["4", ("1", "episode"), (1, "day"), 0, -1, (0, "episode"), (-1, "step")])
 def test_train_freq_that_makes_no_sense(small_gac, diary_env, train_freq):
     with pytest.raises(ValueError, match="train_freq"):
         small_gac(diary_env(), train_freq=train_freq)

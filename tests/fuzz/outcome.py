@@ -86,6 +86,8 @@ def _compare(found: Any, file: Path) -> str:
     again = json.loads((save_safe(found, file.with_name("again")) / "gac.json").read_text())
     for name in ("quantile", "rise", "fall", "headroom"):  # arguments say that, too, and count
         del given["target_return"][name]
+    if isinstance(train_freq := given["arguments"].get("train_freq"), int):
+        given["arguments"]["train_freq"] = {"$tuple": [train_freq, "step"]}
     for key in given.keys() - {"versions", "weights", "schema_version"}:
         if (difference := _difference(given[key], again.get(key))) is not None:
             return f"accepted, but changed: {key}{difference}"
