@@ -9,6 +9,7 @@ from sb3_gac.type_aliases import Array, StepTable
 BATCH_SIZE = 512
 # Gradient steps for each set of targets: one epoch within these bounds
 MIN_UPDATES, MAX_UPDATES = 60, 400
+SEGMENT_LENGTH = 20  # steps in a row of one member
 MAX_LOG_WEIGHT = 3.0
 MIN_WEIGHT = 1e-4  # a batch of bad steps has weights, too
 MIN_AGREEMENT = 0.1  # correlation of members below which their advantages shrink
@@ -74,9 +75,9 @@ def fit_advantages(
     """
     Standardised advantages of all steps, of shape ``(n_steps,)``, and what to log.
 
-    What a λ-return exceeds the value by is mostly the luck of later actions: its regression on observation and action keeps
-    what this action explains. Members learn from different trajectories; advantages that they do not agree on at all are
-    luck, too, and vanish.
+    What a λ-return exceeds the value by is mostly the noise of later actions: its regression on observation and action keeps
+    what this action explains. Members learn from different segments; advantages that they do not agree on at all are noise, too,
+    and vanish.
 
     :param value_net: V(o); it learns.
     :param advantage_net: A(o, a), of as many members; it learns.
@@ -125,8 +126,14 @@ def fit_advantages(
 
 
 def _shares(steps: StepTable, n_members: int, device: th.device) -> list[th.Tensor]:
-    """Rows that each member learns from: those of its trajectories, or all while there are too few of them."""
-    owners = np.repeat(steps.ids % n_members, steps.lengths)
+    """
+    Rows that each member learns from: segments in turn, so that all know of the one trajectory that succeeded.
+
+    Noise of λ-returns is shared by few steps around a segment's ends only. All learn from all while one would have none.
+    """
+    first = np.cumsum(steps.lengths) - steps.lengths
+    ages = np.arange(steps.lengths.sum()) - np.repeat(first, steps.lengths)
+    owners = (np.repeat(steps.ids, steps.lengths) + ages // SEGMENT_LENGTH) % n_members
     shares = [np.flatnonzero(owners == member) for member in range(n_members)]
     if min(map(len, shares)) == 0:
         shares = [np.arange(len(owners))] * n_members

@@ -147,6 +147,18 @@ def test_outcomes_that_do_not_depend_on_actions_give_flat_weights():
     assert min(steepness(seed, 1.0) for seed in range(2)) > 4
 
 
+def test_all_members_learn_from_the_one_trajectory_that_succeeded():
+    n_trajectories, length = 30, 60
+    is_success = np.arange(n_trajectories) == 0
+    actions = np.where(np.arange(n_trajectories) % 2 == 0, 1.0, -1.0)
+    rewards = np.where(is_success[:, None] & (np.arange(length) >= 20), 1.0, 0.0)
+    observations = np.tile(np.arange(length) / length, n_trajectories)
+    steps = table([length] * n_trajectories, [True] * n_trajectories)
+    advantages, _, logs = fit(observations[:, None], np.repeat(actions, length)[:, None], rewards.ravel(), steps)
+    assert logs["advantage_agreement"] > 0.5
+    assert advantages[actions.repeat(length) > 0].mean() > advantages[actions.repeat(length) < 0].mean() + 0.5
+
+
 def test_rewards_that_begin_to_vary_are_learnt_as_if_they_always_had():
     """While all rewards are alike nothing may be learnt that spoils what comes."""
     observations, actions, steps, _ = noisy_walks()
