@@ -12,7 +12,7 @@ MIN_UPDATES, MAX_UPDATES = 60, 400
 SEGMENT_LENGTH = 20  # steps in a row of one member
 MAX_LOG_WEIGHT = 3.0
 MIN_WEIGHT = 1e-4  # a batch of bad steps has weights, too
-MIN_AGREEMENT = 0.1  # correlation of members below which their advantages shrink
+SIGNIFICANT = 3.0  # standard errors; what is less significant weighs less
 RELATIVE_MIN_STD = 1e-6  # what varies less is rounding
 
 
@@ -62,6 +62,7 @@ def start_value(rewards: Array, steps: StepTable, gamma: float) -> float:
 
 def fit_advantages(
     value_net: ScalarPredictor,
+    baseline_net: ScalarPredictor,
     advantage_net: ScalarPredictor,
     optimizer: th.optim.Optimizer,
     features: th.Tensor,
@@ -70,24 +71,28 @@ def fit_advantages(
     steps: StepTable,
     gamma: float,
     gae_lambda: float,
+    temperature: float,
     n_sweeps: int,
-) -> tuple[Array, dict[str, float]]:
+) -> tuple[Array, Array, dict[str, float]]:
     """
-    Standardised advantages of all steps, of shape ``(n_steps,)``, and what to log.
+    Standardised advantages of all steps and the values of their observations, of shape ``(n_steps,)``, and what to log.
 
-    What a λ-return exceeds the value by is mostly the noise of later actions: its regression on observation and action keeps
-    what this action explains. Members learn from different segments; advantages that they do not agree on at all are noise, too,
-    and vanish.
+    V is the value of the policy that the weighted evidence teaches, not of those that have acted: its regression weighs
+    steps alike. λ-returns of it exceed their own mean mostly by the noise of later actions: the regression of this excess
+    on observation and action is the advantage, what the action explains. Members learn from different segments: as long as
+    what one has learnt does not explain significantly what it has not seen, advantages shrink.
 
-    :param value_net: V(o); it learns.
+    :param value_net: V(o), of the policy that is learnt; it learns.
+    :param baseline_net: Mean λ-return, of the policies that have acted, of as many members; it learns.
     :param advantage_net: A(o, a), of as many members; it learns.
-    :param optimizer: Optimizer of both.
+    :param optimizer: Optimizer of all three.
     :param features: Features of the observations of all steps, of shape ``(n_steps, features_dim)``.
     :param actions: Their encoded actions, of shape ``(n_steps, encoded_dim)``.
     :param rewards: Their rewards, of shape ``(n_steps,)``.
     :param steps: The trajectories.
     :param gamma: Discount.
     :param gae_lambda: Decay of the trace.
+    :param temperature: That of :func:`advantage_weights`.
     :param n_sweeps: Sets of targets; each is learnt for an epoch or so.
     """
     pairs = th.cat((features, actions), dim=1)
@@ -96,11 +101,15 @@ def fit_advantages(
     shares = _shares(steps, value_net.n_members, features.device)
     n_updates = int(np.clip(len(rewards) // BATCH_SIZE, MIN_UPDATES, MAX_UPDATES))
     for _ in range(n_sweeps):
+        advantages = advantage_net.predict(pairs).mean(dim=0).cpu().numpy()
+        weights = advantage_weights((advantages - advantages.mean()) / spread(advantages, advantages), temperature)
+        step_weights = th.as_tensor(weights, dtype=th.float32, device=features.device)
         values = value_net.predict(features).mean(dim=0).cpu().numpy()
         targets = lambda_returns(rewards, values, steps, gamma, gae_lambda)
         if not varies(targets, targets):  # nothing is learnt: what is learnt in so large a unit blows up in a smaller one
-            return np.zeros(len(rewards)), {"value_loss": 0.0, "advantage_loss": 0.0, "advantage_agreement": 0.0}
+            return np.zeros(len(rewards)), values, {"value_loss": 0.0, "advantage_loss": 0.0, "advantage_significance": 0.0}
         value_net.set_statistics(float(targets.mean()), spread(targets, targets))
+        baseline_net.set_statistics(float(targets.mean()), spread(targets, targets))
         if varies(targets - values, targets) or advantage_net.is_new:
             advantage_net.set_statistics(0.0, spread(targets - values, targets))
         standardised = value_net.standardise(th.as_tensor(targets, device=features.device))
@@ -108,21 +117,29 @@ def fit_advantages(
         for drawn in th.rand(n_updates, len(shares), BATCH_SIZE // len(shares), device=features.device):
             rows = th.stack([share[(u * len(share)).long()] for share, u in zip(shares, drawn, strict=True)])
             errors = standardised[rows] - value_net(features[rows])  # (n_members, batch_size)
-            value_loss = errors.square().mean()
-            advantage_loss = (unit * errors.detach() - advantage_net(pairs[rows])).square().mean()
+            value_loss = (step_weights[rows] * errors.square()).mean()
+            baseline_errors = standardised[rows] - baseline_net(features[rows])
+            excess = unit * baseline_errors.detach()
+            advantage_loss = (excess - advantage_net(pairs[rows])).square().mean()
             optimizer.zero_grad()
-            (value_loss + advantage_loss).backward()
+            (value_loss + baseline_errors.square().mean() + advantage_loss).backward()
             optimizer.step()
     answers = advantage_net.predict(pairs).cpu().numpy()  # (n_members, n_steps)
-    agreement = _correlation(answers)
+    excess = targets - baseline_net.predict(features).cpu().numpy()
+    n_alike = min(steps.lengths.mean(), 1 / max(1 - gamma * gae_lambda, 1e-6))  # steps whose λ-returns share their noise
+    significance = _significance(answers, excess, shares, n_alike)
     advantages = answers.mean(axis=0)
-    trust = min(1.0, agreement / MIN_AGREEMENT)
-    standardised_advantages: Array = trust * (advantages - advantages.mean()) / spread(advantages, targets)
-    return standardised_advantages, {
-        "value_loss": value_loss.item(),
-        "advantage_loss": advantage_loss.item(),
-        "advantage_agreement": agreement,
-    }
+    advantages = min(1.0, (significance / SIGNIFICANT) ** 2) * (advantages - advantages.mean()) / spread(advantages, targets)
+    values = value_net.predict(features).mean(dim=0).cpu().numpy()
+    return (
+        advantages,
+        values,
+        {
+            "value_loss": value_loss.item(),
+            "advantage_loss": advantage_loss.item(),
+            "advantage_significance": significance,
+        },
+    )
 
 
 def _shares(steps: StepTable, n_members: int, device: th.device) -> list[th.Tensor]:
@@ -140,17 +157,25 @@ def _shares(steps: StepTable, n_members: int, device: th.device) -> list[th.Tens
     return [th.as_tensor(share, device=device) for share in shares]
 
 
-def _correlation(answers: Array) -> float:
-    """Mean correlation of the members' answers, at least 0; 1 for a single member."""
-    n_members = len(answers)
-    if n_members == 1:
-        return 1.0
-    centred = answers - answers.mean(axis=1, keepdims=True)
-    covariances = centred @ centred.T
-    scale = np.sqrt(np.outer(np.diag(covariances), np.diag(covariances)))
-    correlations = covariances / np.where(scale > 0, scale, 1.0)
-    pairs = correlations[np.triu_indices(n_members, 1)]
-    return max(float(pairs.mean()), 0.0)
+def _significance(answers: Array, excess: Array, shares: list[th.Tensor], n_alike: float) -> float:
+    """
+    Standard errors by which members' advantages correlate with what they have not learnt from, at least 0.
+
+    :param answers: Advantages of all steps by each member, of shape ``(n_members, n_steps)``.
+    :param excess: What they were to explain, of the same shape.
+    :param shares: Rows that each member has learnt from.
+    :param n_alike: Steps in a row whose λ-returns share their noise.
+    """
+    correlations = []
+    for answer, noisy, share in zip(answers, excess, shares, strict=True):
+        unseen = np.ones(len(answer), dtype=bool)
+        unseen[share.cpu().numpy()] = False
+        parts = answer[unseen], noisy[unseen]
+        if unseen.any() and all(varies(part, part) for part in parts):
+            correlations.append(np.corrcoef(*parts)[0, 1])
+    if not correlations:
+        return 0.0
+    return float(max(np.mean(correlations), 0.0) * np.sqrt(answers.shape[1] / n_alike))
 
 
 def advantage_weights(advantages: Array, temperature: float) -> Array:

@@ -6,6 +6,7 @@ from sb3_gac.networks.encoder import PlanEncoder
 from sb3_gac.networks.prior import PlanPrior
 from sb3_gac.networks.return_predictor import ReturnPredictor
 from sb3_gac.networks.scalar_predictor import ScalarPredictor
+from sb3_gac.networks.spread_predictor import SpreadPredictor
 from sb3_gac.networks.standardizer import ObservationStandardizer
 from sb3_gac.networks.trajectory_model import TrajectoryModel
 
@@ -19,5 +20,6 @@ __all__ = [
     "PlanPrior",
     "ReturnPredictor",
     "ScalarPredictor",
+    "SpreadPredictor",
     "TrajectoryModel",
 ]
