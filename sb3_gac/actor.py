@@ -56,6 +56,7 @@ class PlanActor(BasePolicy):
     :param features_extractor_kwargs: Keyword arguments of the features extractor.
     :param normalize_images: Whether to divide images by 255.
     :param plan_dim: Size of a plan.
+    :param plan_horizon: Steps that a plan is made for, from any step on; ``None``: the whole trajectory, as in the paper.
     :param use_conditional_prior: Whether the prior over plans knows the first observation.
     :param use_conditional_critic: Whether the return predictor knows it; in the paper it sees the plan alone.
     :param use_residual_prior: Whether plans are bent by a learned residual.
@@ -196,9 +197,10 @@ class PlanActor(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
             "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim plan_horizon "
-            "use_conditional_prior use_conditional_critic use_residual_prior clock_scale n_decoders use_isotropic_gaussian nll_beta n_waves "
-            "wave_scale n_critics n_candidates n_averaged plan_temperature exploit_steps exploit_learning_rate "
-            "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
+            "use_conditional_prior use_conditional_critic use_residual_prior clock_scale n_decoders "
+            "use_isotropic_gaussian nll_beta n_waves wave_scale n_critics n_candidates n_averaged "
+            "plan_temperature exploit_steps exploit_learning_rate pessimism prior_weight explore_steps "
+            "explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 

@@ -102,7 +102,6 @@ class GAC(OffPolicyAlgorithm):
     :param replay_buffer_class: A :class:`~sb3_gac.data.buffer.TrajectoryReplayBuffer`.
     :param replay_buffer_kwargs: Keyword arguments of the replay buffer.
     :param optimize_memory_usage: Taken as by SAC; next observations are never stored.
-    :param plan_horizon: Steps that a plan is made for; ``None``: the whole trajectory, as in the paper.
     :param n_encode_steps: Steps of a trajectory that the plan is inferred from (default 32, 8 for images).
     :param n_score_steps: Other steps of it whose actions are scored (default 32, 8 for images).
     :param effective_horizon: Steps that the mean action log-likelihood counts for (T0). The raw sum over a long
@@ -173,7 +172,6 @@ class GAC(OffPolicyAlgorithm):
         gae_lambda: float = 0.85,
         advantage_temperature: float | None = 0.4,
         return_only: bool = False,
-        plan_horizon: int | None = None,
         n_encode_steps: int | None = None,
         n_score_steps: int | None = None,
         effective_horizon: float = 16.0,
@@ -232,7 +230,6 @@ class GAC(OffPolicyAlgorithm):
         self.gae_lambda = gae_lambda
         self.advantage_temperature = advantage_temperature
         self.return_only = return_only
-        self.plan_horizon = plan_horizon
         self.n_encode_steps = n_encode_steps  # type: ignore[assignment]  # until the spaces are known
         self.n_score_steps = n_score_steps  # type: ignore[assignment]
         self.effective_horizon = effective_horizon
@@ -288,7 +285,6 @@ class GAC(OffPolicyAlgorithm):
                 "GAC learns from whole trajectories: replay_buffer_class must be a TrajectoryReplayBuffer, "
                 f"not {self.replay_buffer_class.__name__}"
             )
-        self.policy_kwargs = {**self.policy_kwargs, "plan_horizon": self.plan_horizon}
         super()._setup_model()
         self.actor = self.policy.actor
         n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
@@ -442,7 +438,7 @@ class GAC(OffPolicyAlgorithm):
             sizes = [batch_size - n_online, n_online]
         return TrajectoryBatch.concatenate(
             [
-                buffer.sample(size, n_steps, self._vec_normalize_env, self.plan_horizon)
+                buffer.sample(size, n_steps, self._vec_normalize_env, self.actor.plan_horizon)
                 for buffer, size in zip(buffers, sizes, strict=True)
                 if size > 0
             ]
@@ -495,8 +491,8 @@ class GAC(OffPolicyAlgorithm):
         )
         weights = advantage_weights(advantages, self.advantage_temperature)
         of_segments = None
-        if self.plan_horizon is not None:
-            of_segments = segment_advantages(rewards.astype(np.float64), values, steps, self.gamma, self.plan_horizon)
+        if self.actor.plan_horizon is not None:
+            of_segments = segment_advantages(rewards.astype(np.float64), values, steps, self.gamma, self.actor.plan_horizon)
             of_segments = (of_segments - of_segments.mean()) / spread(of_segments, values)
             n_updates = N_OFFLINE_SPREAD_UPDATES if is_offline else N_SPREAD_UPDATES
             of_segments = standardise_by_state(policy.spread_net, policy.credit_optimizer, features, of_segments, n_updates)
@@ -542,7 +538,7 @@ class GAC(OffPolicyAlgorithm):
             # Of the data set alone, where there is one: it is what is learnt first
             self._take_observation_statistics(buffers[0])
             if returns_are_new or self._knows_returns:
-                if self.plan_horizon is None:
+                if self.actor.plan_horizon is None:
                     self.actor.set_return_statistics(th.as_tensor(returns))
                 else:
                     self.actor.model.return_predictor.set_statistics(0.0, 1.0)
@@ -559,8 +555,8 @@ class GAC(OffPolicyAlgorithm):
         n_numbers = spaces.flatdim(self.observation_space)
         n_sampled = max(min(STATISTICS_STEPS, STATISTICS_NUMBERS // n_numbers), 1)
         sample = slice(None, None, math.ceil(len(table.indices) / n_sampled))
-        if self.plan_horizon is not None:
-            ages = ages % self.plan_horizon
+        if self.actor.plan_horizon is not None:
+            ages = ages % self.actor.plan_horizon
         self.actor.set_statistics(
             buffer.observations_at(table.indices[sample], self._vec_normalize_env),
             buffer.observations_at(table.indices[starts[:n_sampled]], self._vec_normalize_env),
@@ -585,7 +581,7 @@ class GAC(OffPolicyAlgorithm):
         """The policy explores with the target, also when it is used alone."""
         assert self.target_return is not None
         if self.target_return.value is not None:
-            self.actor.target_return.fill_(self.target_return.value if self.plan_horizon is None else TARGET_ADVANTAGE)
+            self.actor.target_return.fill_(self.target_return.value if self.actor.plan_horizon is None else TARGET_ADVANTAGE)
             if hasattr(self, "_logger"):  # there is none before the first learning
                 self.logger.record("rollout/target_return", self.target_return.value)
 
