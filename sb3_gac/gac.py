@@ -476,9 +476,7 @@ class GAC(OffPolicyAlgorithm):
         else:
             rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
         advantages, values, value_losses = fit_advantages(
-            policy.value_net,
-            policy.baseline_net,
-            policy.advantage_net,
+            policy.credit_net,
             policy.credit_optimizer,
             features,
             actions,

@@ -3,7 +3,7 @@
 import numpy as np
 import torch as th
 
-from sb3_gac.networks import ScalarPredictor
+from sb3_gac.networks import Credit, CreditNetwork
 from sb3_gac.type_aliases import Array, StepTable
 
 BATCH_SIZE = 512
@@ -61,9 +61,7 @@ def start_value(rewards: Array, steps: StepTable, gamma: float) -> float:
 
 
 def fit_advantages(
-    value_net: ScalarPredictor,
-    baseline_net: ScalarPredictor,
-    advantage_net: ScalarPredictor,
+    credit_net: CreditNetwork,
     optimizer: th.optim.Optimizer,
     features: th.Tensor,
     actions: th.Tensor,
@@ -82,10 +80,8 @@ def fit_advantages(
     on observation and action is the advantage, what the action explains. Members learn from different segments: as long as
     what one has learnt does not explain significantly what it has not seen, advantages shrink.
 
-    :param value_net: V(o), of the policy that is learnt; it learns.
-    :param baseline_net: Mean λ-return, of the policies that have acted, of as many members; it learns.
-    :param advantage_net: A(o, a), of as many members; it learns.
-    :param optimizer: Optimizer of all three.
+    :param credit_net: It learns.
+    :param optimizer: Its optimizer.
     :param features: Features of the observations of all steps, of shape ``(n_steps, features_dim)``.
     :param actions: Their encoded actions, of shape ``(n_steps, encoded_dim)``.
     :param rewards: Their rewards, of shape ``(n_steps,)``.
@@ -96,50 +92,46 @@ def fit_advantages(
     :param n_sweeps: Sets of targets; each is learnt for an epoch or so.
     """
     pairs = th.cat((features, actions), dim=1)
-    if value_net.is_new:
-        value_net.set_statistics(start_value(rewards, steps, gamma), 1.0)
-    shares = _shares(steps, value_net.n_members, features.device)
+    if credit_net.is_new:
+        credit_net.set_statistics(Credit.VALUE, start_value(rewards, steps, gamma), 1.0)
+
+    def predict(credit: Credit) -> Array:
+        predictions: Array = credit_net.predict(credit, pairs).cpu().numpy()  # (n_members, n_steps)
+        return predictions
+
+    shares = _shares(steps, credit_net.n_members, features.device)
     n_updates = int(np.clip(len(rewards) // BATCH_SIZE, MIN_UPDATES, MAX_UPDATES))
     for _ in range(n_sweeps):
-        advantages = advantage_net.predict(pairs).mean(dim=0).cpu().numpy()
+        advantages = predict(Credit.ADVANTAGE).mean(axis=0)
         weights = advantage_weights((advantages - advantages.mean()) / spread(advantages, advantages), temperature)
         step_weights = th.as_tensor(weights, dtype=th.float32, device=features.device)
-        values = value_net.predict(features).mean(dim=0).cpu().numpy()
+        values = predict(Credit.VALUE).mean(axis=0)
         targets = lambda_returns(rewards, values, steps, gamma, gae_lambda)
         if not varies(targets, targets):  # nothing is learnt: what is learnt in so large a unit blows up in a smaller one
             return np.zeros(len(rewards)), values, {"value_loss": 0.0, "advantage_loss": 0.0, "advantage_significance": 0.0}
-        value_net.set_statistics(float(targets.mean()), spread(targets, targets))
-        baseline_net.set_statistics(float(targets.mean()), spread(targets, targets))
-        if varies(targets - values, targets) or advantage_net.is_new:
-            advantage_net.set_statistics(0.0, spread(targets - values, targets))
-        standardised = value_net.standardise(th.as_tensor(targets, device=features.device))
-        unit = (value_net.std / advantage_net.std).float()
+        mean, std = float(targets.mean()), spread(targets, targets)
+        credit_net.set_statistics(Credit.VALUE, mean, std)
+        credit_net.set_statistics(Credit.BASELINE, mean, std)
+        if varies(targets - values, targets) or credit_net.std[Credit.ADVANTAGE] == 0:
+            credit_net.set_statistics(Credit.ADVANTAGE, 0.0, spread(targets - values, targets))
+        unit = std / credit_net.std[Credit.ADVANTAGE].item()
+        standardised = th.as_tensor((targets - mean) / std, dtype=th.float32, device=features.device)
         for drawn in th.rand(n_updates, len(shares), BATCH_SIZE // len(shares), device=features.device):
             rows = th.stack([share[(u * len(share)).long()] for share, u in zip(shares, drawn, strict=True)])
-            errors = standardised[rows] - value_net(features[rows])  # (n_members, batch_size)
-            value_loss = (step_weights[rows] * errors.square()).mean()
-            baseline_errors = standardised[rows] - baseline_net(features[rows])
-            excess = unit * baseline_errors.detach()
-            advantage_loss = (excess - advantage_net(pairs[rows])).square().mean()
+            value, baseline, advantage = credit_net(pairs[rows])  # each of shape (n_members, batch_size)
+            value_loss = (step_weights[rows] * (standardised[rows] - value).square()).mean()
+            excess = standardised[rows] - baseline
+            advantage_loss = (unit * excess.detach() - advantage).square().mean()
             optimizer.zero_grad()
-            (value_loss + baseline_errors.square().mean() + advantage_loss).backward()
+            (value_loss + excess.square().mean() + advantage_loss).backward()
             optimizer.step()
-    answers = advantage_net.predict(pairs).cpu().numpy()  # (n_members, n_steps)
-    excess = targets - baseline_net.predict(features).cpu().numpy()
+    answers = predict(Credit.ADVANTAGE)
     n_alike = min(steps.lengths.mean(), 1 / max(1 - gamma * gae_lambda, 1e-6))  # steps whose λ-returns share their noise
-    significance = _significance(answers, excess, shares, n_alike)
+    significance = _significance(answers, targets - predict(Credit.BASELINE), shares, n_alike)
     advantages = answers.mean(axis=0)
     advantages = min(1.0, (significance / SIGNIFICANT) ** 2) * (advantages - advantages.mean()) / spread(advantages, targets)
-    values = value_net.predict(features).mean(dim=0).cpu().numpy()
-    return (
-        advantages,
-        values,
-        {
-            "value_loss": value_loss.item(),
-            "advantage_loss": advantage_loss.item(),
-            "advantage_significance": significance,
-        },
-    )
+    losses = {"value_loss": value_loss.item(), "advantage_loss": advantage_loss.item(), "advantage_significance": significance}
+    return advantages, predict(Credit.VALUE).mean(axis=0), losses
 
 
 def _shares(steps: StepTable, n_members: int, device: th.device) -> list[th.Tensor]:

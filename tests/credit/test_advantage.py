@@ -5,11 +5,10 @@ import pytest
 import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from sb3_gac.credit import advantage_weights, fit_advantages
 from sb3_gac.credit.advantage import lambda_returns, spread, start_value
-from sb3_gac.networks import ScalarPredictor
+from sb3_gac.networks import CreditNetwork
 from sb3_gac.type_aliases import StepTable
 
 
@@ -19,17 +18,15 @@ def table(lengths, is_terminated) -> StepTable:
     return StepTable(np.arange(lengths.sum()), lengths, np.zeros(len(lengths)), ends, np.arange(len(lengths)))
 
 
-def fit(observations, actions, rewards, steps, gamma=0.9, gae_lambda=0.8, n_sweeps=12, n_members=2, temperature=1.0):
+def fit(observations, actions, rewards, steps, gamma=0.9, gae_lambda=0.8, n_sweeps=12, temperature=1.0):
     """Standardised advantages of networks that start anew, the networks' values and what is logged."""
     th.manual_seed(0)
     features, actions = (th.as_tensor(np.asarray(part), dtype=th.float32) for part in (observations, actions))
-    value_net, baseline_net = (ScalarPredictor(features.shape[1], [32], nn.Tanh, n_members) for _ in range(2))
-    advantage_net = ScalarPredictor(features.shape[1] + actions.shape[1], [32], nn.Tanh, n_members)
-    nets = (value_net, baseline_net, advantage_net)
-    optimizer = th.optim.Adam([parameter for net in nets for parameter in net.parameters()], lr=5e-3)
+    credit_net = CreditNetwork(features.shape[1], actions.shape[1], [32])
+    optimizer = th.optim.Adam(credit_net.parameters(), lr=5e-3)
     rewards = np.asarray(rewards, dtype=np.float64)
     advantages, values, logs = fit_advantages(
-        *nets, optimizer, features, actions, rewards, steps, gamma, gae_lambda, temperature, n_sweeps
+        credit_net, optimizer, features, actions, rewards, steps, gamma, gae_lambda, temperature, n_sweeps
     )
     return advantages, values, logs
 
@@ -167,10 +164,10 @@ def test_rewards_that_begin_to_vary_are_learnt_as_if_they_always_had():
     """While all rewards are alike nothing may be learnt that spoils what comes."""
     observations, actions, steps, _ = noisy_walks()
     features, encoded = (th.as_tensor(part, dtype=th.float32) for part in (observations, actions))
-    nets = [ScalarPredictor(in_dim, [32], nn.Tanh, 2) for in_dim in (2, 2, 3)]
-    optimizer = th.optim.Adam([parameter for net in nets for parameter in net.parameters()], lr=5e-3)
+    credit_net = CreditNetwork(2, 1, [32])
+    optimizer = th.optim.Adam(credit_net.parameters(), lr=5e-3)
     for rewards in (*[np.full(400, -0.1)] * 10, -0.1 + 0.001 * actions[:, 0]):
-        advantages, _, logs = fit_advantages(*nets, optimizer, features, encoded, rewards, steps, 0.9, 0.8, 1.0, 12)
+        advantages, _, logs = fit_advantages(credit_net, optimizer, features, encoded, rewards, steps, 0.9, 0.8, 1.0, 12)
     assert np.corrcoef(advantages, actions[:, 0])[0, 1] > 0.95
     assert logs["advantage_significance"] > 3
 
