@@ -49,7 +49,7 @@ N_STEPS, N_IMAGE_STEPS = 32, 8
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
 TARGET_ADVANTAGE = 1.0
-N_SWEEPS, N_OFFLINE_SWEEPS = 10, 25
+N_SWEEPS, N_OFFLINE_SWEEPS = 5, 25
 # Gradient steps of the decomposed rewards each time
 N_SPREAD_UPDATES, N_OFFLINE_SPREAD_UPDATES = 200, 3000
 N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000

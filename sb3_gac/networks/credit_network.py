@@ -8,6 +8,8 @@ from torch import nn
 
 from sb3_gac.networks.return_predictor import EnsembleLinear
 
+NEGATIVE_SLOPE = 0.1
+
 
 class Credit(IntEnum):
     """
@@ -28,7 +30,7 @@ class CreditNetwork(nn.Module):
 
     All members are one batched product: value and baseline are shown zeros for the action. Every prediction starts as the
     mean. The last layer is rescaled when statistics change, so that every prediction stays as it was (arXiv 1602.07714).
-    Hidden units are tanh: with targets that move, rectifiers die.
+    Rectifiers leak: with targets that move, others die.
 
     :param features_dim: Size of the features of an observation.
     :param action_dim: Size of an encoded action.
@@ -73,7 +75,7 @@ class CreditNetwork(nn.Module):
     def _run(self, hidden: th.Tensor, members: slice) -> th.Tensor:
         *hidden_layers, head = self.layers
         for layer in hidden_layers:
-            hidden = layer(hidden, members).tanh()
+            hidden = nn.functional.leaky_relu(layer(hidden, members), NEGATIVE_SLOPE)
         predictions: th.Tensor = head(hidden, members).squeeze(-1)
         return predictions
 
