@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 import gymnasium as gym
 
-from sb3_gac.hub import HubError
+from sb3_gac.hub.transfer import HubError
 from sb3_gac.zoo.download import download_run, run_name
 from sb3_gac.zoo.registration import HYPERPARAMS, OFFLINE_HYPERPARAMS, import_zoo, register
 

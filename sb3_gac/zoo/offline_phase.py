@@ -8,8 +8,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_gac.actor import ACTING_SETTINGS, PlanActor
 from sb3_gac.arguments import check_actor_arguments, check_arguments
-from sb3_gac.data.dataset import DatasetSource
 from sb3_gac.gac import GAC
+from sb3_gac.type_aliases import DatasetSource
 
 # What `learn` has set up when its callbacks start, and `learn_offline` sets up for itself
 LEARN_STATE = (
