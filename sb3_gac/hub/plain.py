@@ -128,7 +128,8 @@ def _make_dict(spaces: dict[str, gym.Space[Any]]) -> gym.spaces.Dict:
     return gym.spaces.Dict(OrderedDict(spaces))  # others are sorted
 
 
-def _make_statistics(mean: Array, var: Array, count: float) -> RunningMeanStd:
+def _make_statistics(mean: Array | float, var: Array | float, count: float) -> RunningMeanStd:
+    mean, var = np.asarray(mean), np.asarray(var)  # those of returns are numbers
     if mean.shape != var.shape or not (np.isfinite(mean).all() and np.isfinite(var).all() and (var >= 0).all() and count >= 0):
         raise ValueError("it must be finite and of one shape, with var and count not negative")
     statistics = RunningMeanStd(shape=mean.shape)
@@ -169,7 +170,7 @@ _OBJECTS = {
         _Object(
             RunningMeanStd,
             ("obs_rms", "ret_rms"),
-            {"mean": ("mean", np.ndarray), "var": ("var", np.ndarray), "count": ("count", float)},
+            {"mean": ("mean", np.ndarray | float), "var": ("var", np.ndarray | float), "count": ("count", float)},
             _make_statistics,
         ),
         _Object(TargetReturn, ("target_return",), {field.name: (field.name, field.type) for field in fields(TargetReturn)}),

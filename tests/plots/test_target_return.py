@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from sb3_gac.plots import AskedReturns, bootstrap_interval, plot_asked_returns
+from sb3_gac.plots import TargetReturnResult, bootstrap_interval, plot_target_returns
 
 pytest.importorskip("matplotlib")
 
 
 def test_a_figure_shows_every_episode_and_the_means() -> None:
     achieved = np.array([[0.0, 2.0, 4.0], [10.0, 10.0, 10.0]])
-    figure = plot_asked_returns(AskedReturns(np.array([1.0, 9.0]), achieved, known=(-1.0, 12.0)))
+    figure = plot_target_returns(TargetReturnResult(np.array([1.0, 9.0]), achieved, known=(-1.0, 12.0)))
     axes = figure.axes[0]
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_array_equal(lines["achieved = asked"].get_xydata(), [[1.0, 1.0], [9.0, 9.0]])
@@ -23,6 +23,6 @@ def test_a_figure_shows_every_episode_and_the_means() -> None:
 
 
 def test_without_known_trajectories_there_is_no_band() -> None:
-    figure = plot_asked_returns(AskedReturns(np.array([1.0]), np.array([[2.0]])), "title")
+    figure = plot_target_returns(TargetReturnResult(np.array([1.0]), np.array([[2.0]])), "title")
     assert "returns of the known trajectories" not in {text.get_text() for text in figure.legends[0].get_texts()}
     assert figure.get_suptitle() == "title"
