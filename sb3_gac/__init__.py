@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 from sb3_gac.gac import GAC
 from sb3_gac.lazy import import_lazily
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
+from sb3_gac.version import __version__
 
 if TYPE_CHECKING:
     from sb3_gac.checkpoint import ExactCheckpointCallback, latest_checkpoint, load_checkpoint, save_checkpoint
     from sb3_gac.hub.push import load_from_hub, push_to_hub
     from sb3_gac.hub.safe import load_safe, save_safe
-
-__version__ = "0.1.0"
 
 __all__ = [
     "GAC",

@@ -23,7 +23,6 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from sb3_gac import __version__
 from sb3_gac.actor import PlanActor
 from sb3_gac.atomic import lock_folder, replace_when_complete
 from sb3_gac.digest import content_digest, file_digest
@@ -34,6 +33,7 @@ from sb3_gac.hub.plain import Arrays, check_types, class_of_name, fits, from_pla
 from sb3_gac.inference.target_return import TargetReturn
 from sb3_gac.offline_env import OfflineVecEnv
 from sb3_gac.policies import LatentPlanPolicy
+from sb3_gac.version import __version__
 
 MODEL_FILE, WEIGHTS_FILES = "gac.json", "model-*.safetensors"
 SCHEMA_VERSION = 2
