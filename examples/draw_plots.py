@@ -24,12 +24,12 @@ from sb3_gac.data import rollout_trajectories
 from sb3_gac.plots import (
     Maze,
     PlotCallback,
-    evaluate_target_returns,
     draw_plan_map,
-    plot_target_returns,
+    evaluate_target_returns,
     plot_curves,
     plot_elbo,
     plot_maze,
+    plot_target_returns,
     roll_out,
     save_figure,
 )

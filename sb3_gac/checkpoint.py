@@ -306,4 +306,3 @@ def _pickle(data: Any, file: Path) -> None:
 def _unpickle(file: Path) -> Any:
     with file.open("rb") as stream:
         return pickle.load(stream)
-

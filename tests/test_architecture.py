@@ -192,7 +192,10 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
         ("sb3_gac/gac.py", "from sb3_gac.credit import fit_values\nfrom sb3_gac.exploration import RandomPolicies"),
         ("sb3_gac/gac.py", "from sb3_gac.data import Trajectory\nfrom sb3_gac.networks import PlanPrior"),
         ("sb3_gac/hub/safe.py", "from sb3_gac.version import __version__\nfrom sb3_gac.gac import GAC"),
-        ("sb3_gac/zoo/download.py", "from sb3_gac.hub.push import load_from_hub\nfrom sb3_gac.plots.figure import save_figure"),
+        (
+            "sb3_gac/zoo/download.py",
+            "from sb3_gac.hub.push import load_from_hub\nfrom sb3_gac.plots.figure import save_figure",
+        ),
         ("sb3_gac/__init__.py", "from sb3_gac.hub import load_from_hub"),
         ("benchmarks/train.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
     ],

@@ -23,7 +23,9 @@ def test_the_policy_conditions_on_its_target_return(small_gac: Any, diary_env: A
 
 def test_every_target_return_has_the_same_starts(small_gac: Any, diary_env: Any) -> None:
     envs = [diary_env(), diary_env()]
-    found = evaluate_target_returns(small_gac(envs[0]), DummyVecEnv([lambda env=env: env for env in envs]), [3.0, 4.0], n_episodes=2)
+    found = evaluate_target_returns(
+        small_gac(envs[0]), DummyVecEnv([lambda env=env: env for env in envs]), [3.0, 4.0], n_episodes=2
+    )
     np.testing.assert_array_equal(found.targets, [3.0, 4.0])
     np.testing.assert_array_equal(found.returns, np.full((2, 2), 15.0))
     assert found.known is None

@@ -43,7 +43,7 @@ def rollout_trajectories(
     :param n_episodes: Number of episodes; give either this or ``n_steps``.
     :param n_steps: No episode is started once this number of steps has been recorded.
     :param deterministic: Whether the policy acts deterministically.
-    :param on_step: Called with the VecEnv, and with which episodes ended, of shape ``(n_envs,)``, after the reset and each step.
+    :param on_step: Called after the reset and each step with the VecEnv and which episodes ended, of shape ``(n_envs,)``.
     :return: The trajectories in the order in which they ended, with actions in env units.
     :raises ValueError: when both or neither of ``n_episodes`` and ``n_steps`` are given.
     """

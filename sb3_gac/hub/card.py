@@ -87,21 +87,16 @@ def make_card(content: CardContent) -> str:
 
 
 def _body(content: CardContent) -> str:
-    import yaml  # huggingface_hub brings it
-
     returns, progress = content.returns, content.description["progress"]
     learnt = f"{progress['_n_updates']:,} gradient steps, {progress['_n_offline_updates']:,} of them offline"
     if content.dataset is not None:
-        learnt += f", from the data set {inline_code(content.dataset)}"
+        learnt += f", from the data set {escape(content.dataset)}"
     made_with = ", ".join(f"{package} {version}" for package, version in content.description["versions"].items())
     video = f"[The film of an episode]({VIDEO_FILE})."
     curve = f"![Learning curve]({CURVE_FILE})"
-    arguments = yaml.safe_dump(
-        _readable(content.description["arguments"]), sort_keys=False, default_flow_style=None, allow_unicode=True
-    )
     sections = [
         f"# GAC on {escape(content.env_name)}",
-        f"A [Generative Actor Critic]({PAPER}) that acts in {inline_code(content.env_name)}, trained with "
+        f"A [Generative Actor Critic]({PAPER}) that acts in {escape(content.env_name)}, trained with "
         "[Stable-Baselines3](https://github.com/DLR-RM/stable-baselines3) and sb3_gac.",
         "## Results",
         "| mean return | std of the returns | mean length |\n| ---: | ---: | ---: |\n"
@@ -115,7 +110,7 @@ def _body(content: CardContent) -> str:
         "## Training",
         f"{learnt}. With {made_with}.",
         f"There is no learning curve: {escape(content.no_curve)}." if content.no_curve else curve,
-        f"<details>\n<summary>Hyper-parameters</summary>\n\n{code_block(arguments, 'yaml')}\n\n</details>",
+        f"All hyper-parameters are in [{MODEL_FILE}]({MODEL_FILE}).",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -151,16 +146,6 @@ def escape(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
-def inline_code(text: str) -> str:
-    """
-    Text as code within a line.
-
-    :param text: Any text.
-    """
-    fence = "`" * (1 + _longest_run(text))
-    return f"{fence} {' '.join(text.split())} {fence}" if len(fence) > 1 else f"`{' '.join(text.split())}`"
-
-
 def code_block(text: str, language: str) -> str:
     """
     Text as a block of code.
@@ -168,23 +153,6 @@ def code_block(text: str, language: str) -> str:
     :param text: Any text.
     :param language: Its language.
     """
-    fence = "`" * max(3, 1 + _longest_run(text))
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def _longest_run(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)
-
-
-def _readable(data: Any) -> Any:
-    """What :func:`~sb3_gac.hub.plain.to_plain` returned, as one would write it by hand: a reader needs no types."""
-    if isinstance(data, list):
-        return [_readable(item) for item in data]
-    if not isinstance(data, dict):
-        return data
-    tag = next(iter(data), "")
-    if tag == "$object":
-        return {data[tag]: {key: _readable(item) for key, item in data.items() if key != tag}}
-    if tag == "$float":
-        return float(data[tag])
-    return _readable(data[tag]) if tag.startswith("$") else {key: _readable(item) for key, item in data.items()}
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

@@ -96,7 +96,7 @@ def normalize_env(env: GymEnv, normalization: Normalization) -> VecEnv:
         normalizer = venv = VecNormalize(venv, training=False, **(settings | {"norm_reward": False}))
     elif normalizer.norm_obs != settings["norm_obs"]:
         raise ValueError(f"the model was saved with norm_obs={settings['norm_obs']}, the VecNormalize of env has it otherwise")
-    statistics = [("ret_rms", normalizer.ret_rms, normalization["ret_rms"])]
+    statistics: list[tuple[str, Any, Any]] = [("ret_rms", normalizer.ret_rms, normalization["ret_rms"])]
     if settings["norm_obs"]:
         statistics.append(("obs_rms", normalizer.obs_rms, normalization["obs_rms"]))
     for name, own, given in statistics:

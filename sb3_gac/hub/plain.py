@@ -115,9 +115,9 @@ def _make_box(low: Array, high: Array) -> spaces.Box:
     return spaces.Box(low, high, dtype=low.dtype.type)
 
 
-def _make_discrete(n: int, start: int, dtype: np.dtype[Any]) -> spaces.Discrete:
+def _make_discrete(n: int, start: int, dtype: np.dtype[Any]) -> Any:
     # Gymnasium has had another dtype since 1.1 only
-    return spaces.Discrete(n, start=start, **({} if dtype == np.int64 else {"dtype": dtype}))  # type: ignore[arg-type]
+    return spaces.Discrete(n, start=start) if dtype == np.int64 else spaces.Discrete(n, start=start, dtype=dtype)
 
 
 def _make_multi_discrete(nvec: Array, start: Array) -> spaces.MultiDiscrete:
@@ -147,9 +147,7 @@ _OBJECTS = {
         _Object(FloatSchedule, _RATES, {"value_schedule": ("value_schedule", float | ConstantSchedule | LinearSchedule)}),
         _Object(LinearSchedule, _RATES, {name: (name, float) for name in ("start", "end", "end_fraction")}),
         _Object(NormalActionNoise, ("action_noise",), _NOISE, _make_noise(NormalActionNoise)),
-        _Object(
-            OrnsteinUhlenbeckActionNoise, ("action_noise",), _NOISE | _WALK, _make_noise(OrnsteinUhlenbeckActionNoise)
-        ),
+        _Object(OrnsteinUhlenbeckActionNoise, ("action_noise",), _NOISE | _WALK, _make_noise(OrnsteinUhlenbeckActionNoise)),
         _Object(spaces.Box, _SPACES, {"low": ("low", np.ndarray), "high": ("high", np.ndarray)}, _make_box),
         _Object(
             spaces.Discrete,
@@ -217,8 +215,8 @@ def to_plain(value: Any, name: str, arrays: Arrays, field: str | None = None) ->
             if cls is value:
                 return {"$class": allowed}
         raise ValueError(
-            f"{name} is the class {value.__module__}.{value.__qualname__}, which is not on the list of those that load without "
-            "trust there; sb3_gac.hub.allow_class puts it there, before saving and before loading"
+            f"{name} is the class {value.__module__}.{value.__qualname__}, which is not on the list of those that load "
+            "without trust there; sb3_gac.hub.allow_class puts it there, before saving and before loading"
         )
     return _object_to_plain(value, name, arrays, field)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -184,7 +184,9 @@ def load_from_hub(
 
 
 def _make(env_id: str, renders: bool) -> gym.Env[Any, Any]:
-    modes = gym.envs.registration.load_env_creator(gym.spec(env_id).entry_point).metadata.get("render_modes", ())
+    creator = gym.spec(env_id).entry_point
+    metadata = getattr(load_env_creator(creator) if isinstance(creator, str) else creator, "metadata", {})
+    modes = metadata.get("render_modes", ())
     return gym.make(env_id, render_mode="rgb_array" if renders and "rgb_array" in modes else None)
 
 

@@ -297,7 +297,8 @@ def _build(
     check_types(arguments.get("policy_kwargs") or {}, policy.__init__, LatentPlanPolicy.__init__, PlanActor.__init__)
     model = algorithm(policy, env=None, device=device, _init_setup_model=False, **(arguments | kwargs))
     model.observation_space, model.action_space = (
-        _check(from_plain(description[name], name, arrays), name, spaces.Space) for name in ("observation_space", "action_space")
+        _check(from_plain(description[name], name, arrays), name, spaces.Space)
+        for name in ("observation_space", "action_space")
     )
     noise = model.action_noise
     if isinstance(noise, NormalActionNoise | OrnsteinUhlenbeckActionNoise):
@@ -308,7 +309,9 @@ def _build(
     normalization = from_plain(description["normalization"], "normalization", arrays)
     if normalization is not None:
         check_normalization(normalization)
-        normalize_env(OfflineVecEnv(model.observation_space, model.action_space), normalization)  # raises where it does not fit
+        normalize_env(
+            OfflineVecEnv(model.observation_space, model.action_space), normalization
+        )  # raises where it does not fit
     if env is not None:
         env = _fit_env(model, env, normalization)
         model.n_envs = env.num_envs
@@ -393,7 +396,7 @@ def _load_optimizer(optimizer: th.optim.Optimizer, part: str, tensors: Tensors) 
     if not states:
         return
     groups = [{**group, "lr": 0.0, "params": [_like(p) for p in group["params"]]} for group in optimizer.param_groups]
-    reference = type(optimizer)(groups)
+    reference = type(optimizer)(groups)  # type: ignore[call-arg]  # those of PyTorch know their defaults
     reference.step()
     expected = {str(index): state for index, state in reference.state_dict()["state"].items()}
     for index, state in states.items():

@@ -12,7 +12,7 @@ The commands of the RL Zoo, with GAC among the algorithms.
 
 Every option of the zoo works, see `python -m sb3_gac.zoo train --help`. Unless told otherwise the algorithm is gac, its
 hyper-parameters are those of this package, and the folder is logs. `--offline` takes the hyper-parameters with an offline
-phase; `plots` is followed by train, all or from-file; `plots train` writes the figure to a file, `-o FILE`, and needs no display.
+phase; `plots` is followed by train, all or from-file; `plots train` writes a file, `-o FILE`, and needs no display.
 """
 
 import argparse

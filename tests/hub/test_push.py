@@ -9,15 +9,15 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch as th
 import yaml
-from stable_baselines3.common.utils import LinearSchedule
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_gac import GAC, load_from_hub, push_to_hub
 from sb3_gac.digest import content_digest
 from sb3_gac.hub import HubError
-from sb3_gac.hub.card import escape
+from sb3_gac.hub.card import CardContent, escape, make_card
+from sb3_gac.hub.safe import describe
 from tests.hub.local_hub import TOKEN, LocalHub
 
 REPO = "tester/gac"
@@ -112,7 +112,8 @@ def test_the_numbers_of_the_card(hub, pendulum, env):
     assert numbers["mean_reward"] == pytest.approx(np.mean(total), abs=1e-5)
     assert numbers["std_reward"] == pytest.approx(np.std(total), abs=1e-5)
     assert (numbers["n_eval_episodes"], numbers["seed"]) == (3, 5)
-    assert "from the data set ``` mujoco/`a``b`<b> ```." in card
+    assert r"from the data set mujoco\/\`a\`\`b\`\<b\>." in card
+    assert " gradient steps, 0 of them offline, from the data set" in card
     assert "There is no learning curve: none was given." in card
     assert "no film of an episode: none was asked for" in card
 
@@ -130,36 +131,18 @@ def test_a_learning_curve(hub, pendulum, env, tmp_path, monkeypatch):
     assert r"There is no learning curve: matplotlib missing\:" in files["README.md"].decode()
 
 
-def test_whatever_is_told_stays_text(hub, env):
-    text = "```\n</details>\n# Free [money](http://here)"
-    model = GAC("MlpLatentPolicy", env, policy_kwargs=dict(net_arch=[16], features_extractor_kwargs={}), device="cpu")
-    model.replay_buffer_kwargs = {"note": text}
-    push(model, hub, env)
-    card = hub.repos[REPO].files()["README.md"].decode()
-    (block,) = re.findall(r"\n````+yaml\n(.*?)\n````+\n", card, flags=re.DOTALL)
-    assert yaml.safe_load(block)["replay_buffer_kwargs"] == {"note": text}
+def test_whatever_is_told_stays_text(hub, pendulum):
     assert escape("*a* <b> `c`\n# d") == r"\*a\* \<b\> \`c\` \# d"
-
-
-def test_the_hyper_parameters_of_the_card_are_for_readers(hub, env):
-    model = GAC(
-        "MlpLatentPolicy",
-        env,
-        learning_rate=LinearSchedule(1e-3, 0.0, 0.5),
-        train_freq=(1, "episode"),
-        max_grad_norm=np.inf,
-        policy_kwargs=dict(net_arch=[16], activation_fn=th.nn.ELU),
-    )
-    push(model, hub, env)
-    card = hub.repos[REPO].files()["README.md"].decode()
-    (block,) = re.findall(r"```yaml\n(.*?)```", card, flags=re.DOTALL)
-    arguments = yaml.safe_load(block)
-    assert arguments["learning_rate"] == {"LinearSchedule": {"start": 1e-3, "end": 0.0, "end_fraction": 0.5}}
-    assert arguments["train_freq"] == [1, "episode"]
-    assert arguments["max_grad_norm"] == np.inf
-    assert arguments["policy_kwargs"] == {"net_arch": [16], "activation_fn": "torch.nn.ELU"}
-    assert "$" not in card
-    assert "\n0 gradient steps, 0 of them offline. With sb3_gac " in card
+    name = "```\n</details>\n# Free [money](http://here)"
+    spec = EnvSpec("A-v0", entry_point="gymnasium.envs:A", kwargs={"name": name})
+    numbers = dict(returns=np.ones(2), lengths=np.ones(2), seed=0, deterministic=True, license=None, revision=None)
+    texts = dict(env_name=name, no_curve=name, no_video=name, dataset=name)
+    card = make_card(CardContent(REPO, describe(pendulum)[0], spec=spec, **texts, **numbers))
+    header, _, body = card.removeprefix("---\n").partition("\n---\n")
+    assert yaml.safe_load(header)["tags"][-1] == name
+    outside, inside = re.subn(r"(?m)^(`{3,})python\n(?:.*\n)*?\1$", "", body)
+    assert inside == 1
+    assert "Free" in outside and "](http://here)" not in outside.replace("\\]", "") and "\n# Free" not in outside
 
 
 def test_the_snippet_runs_in_a_process_that_knows_nothing(hub, pendulum, env, tmp_path):
