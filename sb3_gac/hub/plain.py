@@ -100,15 +100,6 @@ class _Object(NamedTuple):
     make: Callable[..., Any] | None = None
 
 
-def _make_noise(cls: type) -> Callable[..., Any]:
-    def make(**arguments: Any) -> Any:
-        if not all(np.isfinite(value).all() for value in arguments.values() if isinstance(value, np.ndarray)):
-            raise ValueError("it is not finite")
-        return cls(**arguments)
-
-    return make
-
-
 def _make_box(low: Array, high: Array) -> spaces.Box:
     if low.dtype != high.dtype:
         raise ValueError(f"its bounds have the dtypes {low.dtype} and {high.dtype}")
@@ -146,8 +137,8 @@ _OBJECTS = {
         _Object(ConstantSchedule, _RATES, {"val": ("val", float)}),
         _Object(FloatSchedule, _RATES, {"value_schedule": ("value_schedule", float | ConstantSchedule | LinearSchedule)}),
         _Object(LinearSchedule, _RATES, {name: (name, float) for name in ("start", "end", "end_fraction")}),
-        _Object(NormalActionNoise, ("action_noise",), _NOISE, _make_noise(NormalActionNoise)),
-        _Object(OrnsteinUhlenbeckActionNoise, ("action_noise",), _NOISE | _WALK, _make_noise(OrnsteinUhlenbeckActionNoise)),
+        _Object(NormalActionNoise, ("action_noise",), _NOISE),
+        _Object(OrnsteinUhlenbeckActionNoise, ("action_noise",), _NOISE | _WALK),
         _Object(spaces.Box, _SPACES, {"low": ("low", np.ndarray), "high": ("high", np.ndarray)}, _make_box),
         _Object(
             spaces.Discrete,
