@@ -56,6 +56,7 @@ class PlanActor(BasePolicy):
     :param features_extractor_kwargs: Keyword arguments of the features extractor.
     :param normalize_images: Whether to divide images by 255.
     :param plan_dim: Size of a plan.
+    :param plan_horizon: Steps that a plan is made for, from any step on; ``None``: the whole trajectory, as in the paper.
     :param use_conditional_prior: Whether the prior over plans knows the first observation.
     :param use_conditional_critic: Whether the return predictor knows it; in the paper it sees the plan alone.
     :param use_residual_prior: Whether plans are bent by a learned residual.
@@ -102,6 +103,7 @@ class PlanActor(BasePolicy):
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         plan_dim: int = 16,
+        plan_horizon: int | None = None,
         use_conditional_prior: bool = True,
         use_conditional_critic: bool = True,
         use_residual_prior: bool = False,
@@ -135,6 +137,7 @@ class PlanActor(BasePolicy):
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.plan_dim = plan_dim
+        self.plan_horizon = plan_horizon
         self.use_conditional_prior = use_conditional_prior
         self.use_conditional_critic = use_conditional_critic
         self.use_residual_prior = use_residual_prior
@@ -193,10 +196,11 @@ class PlanActor(BasePolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
-            "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_conditional_critic use_residual_prior clock_scale n_decoders use_isotropic_gaussian nll_beta n_waves "
-            "wave_scale n_critics n_candidates n_averaged plan_temperature exploit_steps exploit_learning_rate "
-            "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
+            "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim plan_horizon "
+            "use_conditional_prior use_conditional_critic use_residual_prior clock_scale n_decoders "
+            "use_isotropic_gaussian nll_beta n_waves wave_scale n_critics n_candidates n_averaged "
+            "plan_temperature exploit_steps exploit_learning_rate pessimism prior_weight explore_steps "
+            "explore_step_size use_action_noise replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 
@@ -212,6 +216,7 @@ class PlanActor(BasePolicy):
             predictor do.
         """
         extractor = self.features_extractor if features_extractor is None else features_extractor
+        at_start = at_start and self.plan_horizon is None  # segments start anywhere
         features: th.Tensor = extractor(self.standardizer(self.preprocess(obs), at_start))
         return features
 
@@ -408,9 +413,13 @@ class PlanActor(BasePolicy):
         if is_due.shape != (n_envs,):
             raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
         is_aged = np.zeros(n_envs, dtype=bool)
-        if deterministic and target_return is None and self.replan_freq > 0:
+        is_exploiting = deterministic and target_return is None
+        if is_exploiting and self.replan_freq > 0 and self.plan_horizon is None:
             is_aged = ~is_due & (ages > 0) & (ages % self.replan_freq == 0)
             is_due |= is_aged
+        if self.plan_horizon is not None:
+            freq = self.replan_freq if is_exploiting and self.replan_freq > 0 else self.plan_horizon
+            is_due |= ages >= freq
         plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
             rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)

@@ -24,13 +24,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
 from sb3_gac.atomic import file_to_save, replace_when_complete
-from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards
+from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards, segment_advantages, standardise_by_state
+from sb3_gac.credit.advantage import spread
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
 from sb3_gac.data.trajectory import map_observations
 from sb3_gac.exploration import Behaviour, RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
-from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
 from sb3_gac.rollout_env import RolloutEnv
 from sb3_gac.type_aliases import Array, DatasetSource, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
@@ -44,8 +44,10 @@ MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 N_STEPS, N_IMAGE_STEPS = 32, 8
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
+TARGET_ADVANTAGE = 1.0
 N_SWEEPS, N_OFFLINE_SWEEPS = 10, 25
 # Gradient steps of the decomposed rewards each time
+N_SPREAD_UPDATES, N_OFFLINE_SPREAD_UPDATES = 200, 3000
 N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
 # Steps that the statistics of observations are taken of, and their numbers in all: fewer steps of large observations
@@ -432,7 +434,7 @@ class GAC(OffPolicyAlgorithm):
             sizes = [batch_size - n_online, n_online]
         return TrajectoryBatch.concatenate(
             [
-                buffer.sample(size, n_steps, self._vec_normalize_env)
+                buffer.sample(size, n_steps, self._vec_normalize_env, self.actor.plan_horizon)
                 for buffer, size in zip(buffers, sizes, strict=True)
                 if size > 0
             ]
@@ -469,9 +471,8 @@ class GAC(OffPolicyAlgorithm):
             rewards, losses = fit_rewards(policy.reward_net, policy.credit_optimizer, features, actions, steps, n_updates)
         else:
             rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
-        advantages, value_losses = fit_advantages(
-            policy.value_net,
-            policy.advantage_net,
+        advantages, values, value_losses = fit_advantages(
+            policy.credit_net,
             policy.credit_optimizer,
             features,
             actions,
@@ -479,12 +480,21 @@ class GAC(OffPolicyAlgorithm):
             steps,
             self.gamma,
             self.gae_lambda,
+            self.advantage_temperature,
             N_OFFLINE_SWEEPS if is_offline else N_SWEEPS,
         )
         weights = advantage_weights(advantages, self.advantage_temperature)
-        parts = np.split(weights, np.cumsum([len(table.indices) for table in tables])[:-1])
-        for buffer, table, part in zip(buffers, tables, parts, strict=True):
-            buffer.set_weights(table.indices, part)
+        of_segments = None
+        if self.actor.plan_horizon is not None:
+            of_segments = segment_advantages(rewards.astype(np.float64), values, steps, self.gamma, self.actor.plan_horizon)
+            of_segments = (of_segments - of_segments.mean()) / spread(of_segments, values)
+            n_updates = N_OFFLINE_SPREAD_UPDATES if is_offline else N_SPREAD_UPDATES
+            of_segments = standardise_by_state(policy.spread_net, policy.credit_optimizer, features, of_segments, n_updates)
+        start = 0
+        for buffer, table in zip(buffers, tables, strict=True):
+            own = slice(start, start + len(table.indices))
+            buffer.set_credit(table.indices, weights[own], None if of_segments is None else of_segments[own])
+            start = own.stop
         for name, loss in {**losses, **value_losses}.items():
             self.logger.record(f"train/{name}", loss)
         self.logger.record("train/advantage_ess", float(1 / np.square(weights).mean()))  # of weights whose mean is 1
@@ -522,7 +532,10 @@ class GAC(OffPolicyAlgorithm):
             # Of the data set alone, where there is one: it is what is learnt first
             self._take_observation_statistics(buffers[0])
             if returns_are_new or self._knows_returns:
-                self.actor.set_return_statistics(th.as_tensor(returns))
+                if self.actor.plan_horizon is None:
+                    self.actor.set_return_statistics(th.as_tensor(returns))
+                else:
+                    self.actor.model.return_predictor.set_statistics(0.0, 1.0)
         if returns_are_new or self._knows_returns:
             assert self.target_return is not None
             self.target_return.fit(returns)
@@ -536,6 +549,8 @@ class GAC(OffPolicyAlgorithm):
         n_numbers = spaces.flatdim(self.observation_space)
         n_sampled = max(min(STATISTICS_STEPS, STATISTICS_NUMBERS // n_numbers), 1)
         sample = slice(None, None, math.ceil(len(table.indices) / n_sampled))
+        if self.actor.plan_horizon is not None:
+            ages = ages % self.actor.plan_horizon
         self.actor.set_statistics(
             buffer.observations_at(table.indices[sample], self._vec_normalize_env),
             buffer.observations_at(table.indices[starts[:n_sampled]], self._vec_normalize_env),
@@ -560,7 +575,7 @@ class GAC(OffPolicyAlgorithm):
         """The policy explores with the target, also when it is used alone."""
         assert self.target_return is not None
         if self.target_return.value is not None:
-            self.actor.target_return.fill_(self.target_return.value)
+            self.actor.target_return.fill_(self.target_return.value if self.actor.plan_horizon is None else TARGET_ADVANTAGE)
             if hasattr(self, "_logger"):  # there is none before the first learning
                 self.logger.record("rollout/target_return", self.target_return.value)
 
@@ -591,6 +606,8 @@ class GAC(OffPolicyAlgorithm):
         :param progress_bar: Whether to show a progress bar.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
+        from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
+
         if data is not None:
             self.set_offline_data(data)
             self._known_steps = []  # statistics are taken of what is learnt from
@@ -643,6 +660,7 @@ class GAC(OffPolicyAlgorithm):
         from sb3_gac.data.completion import complete_trajectories
         from sb3_gac.data.dataset import load_dataset
         from sb3_gac.data.standardization import check_vectors
+        from sb3_gac.offline_env import OfflineVecEnv
 
         dataset = load_dataset(data, self.observation_space, self.action_space)
         if self.completion_horizon is not None:

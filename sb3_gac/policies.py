@@ -18,11 +18,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_gac.actor import ACTING_SETTINGS, PlanActor
-from sb3_gac.networks import PlanEncoder, ScalarPredictor
+from sb3_gac.networks import CreditNetwork, PlanEncoder, ScalarPredictor, SpreadPredictor
 from sb3_gac.type_aliases import NetArch, TensorObs
 
 CREDIT_LEARNING_RATE = 2e-3
-N_VALUE_MEMBERS = 2  # each learns from its share of the trajectories; where they agree they know
 
 # Policy arguments of SAC and TQC that name nothing in GAC, whose networks always share their features extractor
 _WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
@@ -128,10 +127,10 @@ class LatentPlanPolicy(BasePolicy):
         )
         _, value_arch = get_actor_critic_arch(self.net_arch)
         features_dim, action_dim = self.actor.features_extractor.features_dim, self.actor.model.decoder.head.encoded_dim
-        self.value_net = ScalarPredictor(features_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
-        self.advantage_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
+        self.credit_net = CreditNetwork(features_dim, action_dim, value_arch)
         self.reward_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
-        nets = (self.value_net, self.advantage_net, self.reward_net)
+        self.spread_net = SpreadPredictor(features_dim, value_arch, activation_fn)
+        nets = (self.credit_net, self.reward_net, self.spread_net)
         self.credit_optimizer = th.optim.Adam(
             [parameter for net in nets for parameter in net.parameters()], lr=CREDIT_LEARNING_RATE, fused=True
         )

@@ -200,7 +200,7 @@ def test_every_policy_network_is_saved_as_plain_tensors(model, saved):
         tensors = th.load(io.BytesIO(file.read()), weights_only=True)
     assert {tensor.dtype for tensor in tensors.values()} == {th.float32, th.float64}
     networks = {name for name, _ in model.policy.named_children()}
-    assert {name.split(".")[0] for name in tensors} == networks >= {"actor", "encoder", "value_net", "reward_net"}
+    assert {name.split(".")[0] for name in tensors} == networks >= {"actor", "encoder", "credit_net", "reward_net"}
 
 
 def test_no_arrays_no_networks_in_the_attributes(saved):

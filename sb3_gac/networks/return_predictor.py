@@ -26,13 +26,14 @@ class EnsembleLinear(nn.Module):
         self.weight = nn.Parameter(th.empty(n_members, in_features, out_features).uniform_(-bound, bound))
         self.bias = nn.Parameter(th.empty(n_members, 1, out_features).uniform_(-bound, bound))
 
-    def forward(self, inputs: th.Tensor) -> th.Tensor:
+    def forward(self, inputs: th.Tensor, members: slice = slice(None)) -> th.Tensor:
         """
         Outputs of shape ``(n_members, batch_size, out_features)``.
 
         :param inputs: Inputs of shape ``(n_members, batch_size, in_features)``.
+        :param members: Those to run, all by default.
         """
-        return th.baddbmm(self.bias, inputs, self.weight)
+        return th.baddbmm(self.bias[members], inputs, self.weight[members])
 
 
 class ReturnPredictor(nn.Module):

@@ -46,7 +46,7 @@ def make(observation_space=BOX, action_space=BOX, cls=TrajectoryReplayBuffer, n_
         buffer.add(obs, obs, actions, np.ones(2), np.full(2, step % 5 == 4), [{}, {}])
     if n_steps > 0:
         indices = buffer.steps().indices
-        buffer.set_weights(indices, np.linspace(0.1, 2.0, len(indices)))
+        buffer.set_credit(indices, np.linspace(0.1, 2.0, len(indices)))
     return buffer
 
 
