@@ -20,7 +20,6 @@ import os
 import pickle
 import random
 import re
-import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.atomic import discard, lock_folder, replace_when_complete
+from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.stored_buffer import read_buffer
 from sb3_gac.digest import file_digest
 from sb3_gac.gac import GAC
@@ -41,8 +41,6 @@ MODEL, REPLAY_BUFFER, OFFLINE_BUFFER, STATE = "model.zip", "replay_buffer.pkl", 
 # Written last: sha256 of all other files
 MANIFEST = "manifest.json"
 NAME = re.compile(r"checkpoint_(\d+)")
-# What is being written, or being removed
-PARTIAL = ".partial"
 
 # Data sets that a checkpoint of this process holds: their rows and the file. Only the weights of their steps change,
 # which each checkpoint has in its state: the file is linked, not copied.
@@ -65,27 +63,16 @@ def save_checkpoint(model: GAC, save_path: str | Path, keep: int = 2) -> Path:
         raise ValueError(f"at least one checkpoint must be kept, not {keep}")
     folder = Path(save_path)
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"*{PARTIAL}"):
-        shutil.rmtree(leftover)
-
     model._forget_rollout()
     seed = int(np.random.randint(2**31 - 1))
-
-    checkpoint = folder / f"checkpoint_{_number(latest_checkpoint(folder)) + 1}"
-    partial = checkpoint.with_name(checkpoint.name + PARTIAL)
-    try:
-        partial.mkdir()
-        _write(model, seed, partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    partial.rename(checkpoint)
-    _sync(folder)
+    with lock_folder(folder):
+        checkpoint = folder / f"checkpoint_{_number(latest_checkpoint(folder)) + 1}"
+        with replace_when_complete(checkpoint) as partial:
+            _write(model, seed, partial)
+        for old in _checkpoints(folder)[:-keep]:
+            discard(old)
     if model.offline_buffer is not None:
         _offline_files[model.offline_buffer] = model.offline_buffer.n_transitions, checkpoint / OFFLINE_BUFFER
-    for old in _checkpoints(folder)[:-keep]:
-        # What is removed halfway must not pass for a checkpoint
-        shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
     _restart(model, seed)
     return checkpoint
 
@@ -213,7 +200,8 @@ def _number(checkpoint: Path | None) -> int:
 
 
 def _write(model: GAC, seed: int, folder: Path) -> None:
-    """Write all files, and make sure that they are on the disk."""
+    """Write all files of a checkpoint, the manifest last."""
+    folder.mkdir()
     digests = {}
     if model.offline_buffer is not None:
         if (linked := _link_offline_file(model.offline_buffer, folder / OFFLINE_BUFFER)) is not None:
@@ -233,13 +221,8 @@ def _write(model: GAC, seed: int, folder: Path) -> None:
         "rng": _rng_state(),
     }
     _pickle(state, folder / STATE)
-    for file in sorted(folder.iterdir()):
-        if file.name not in digests:
-            digests[file.name] = file_digest(file)
-            _sync(file)
+    digests |= {file.name: file_digest(file) for file in sorted(folder.iterdir()) if file.name not in digests}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2), encoding="utf-8")
-    _sync(folder / MANIFEST)
-    _sync(folder)
 
 
 def _link_offline_file(buffer: TrajectoryReplayBuffer, file: Path) -> str | None:
@@ -323,14 +306,3 @@ def _pickle(data: Any, file: Path) -> None:
 def _unpickle(file: Path) -> Any:
     with file.open("rb") as stream:
         return pickle.load(stream)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders
-        return
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

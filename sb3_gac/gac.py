@@ -26,18 +26,14 @@ from sb3_gac.arguments import check_arguments
 from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards, segment_advantages, standardise_by_state
 from sb3_gac.credit.advantage import spread
-from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
-from sb3_gac.data.dataset import DatasetSource
+from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
-from sb3_gac.data.standardization import check_vectors
-from sb3_gac.data.stored_buffer import read_buffer
 from sb3_gac.data.trajectory import map_observations
 from sb3_gac.exploration import Behaviour, RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
-from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
 from sb3_gac.rollout_env import RolloutEnv
-from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
+from sb3_gac.type_aliases import Array, DatasetSource, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
@@ -610,6 +606,8 @@ class GAC(OffPolicyAlgorithm):
         :param progress_bar: Whether to show a progress bar.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
+        from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
+
         if data is not None:
             self.set_offline_data(data)
             self._known_steps = []  # statistics are taken of what is learnt from
@@ -659,6 +657,11 @@ class GAC(OffPolicyAlgorithm):
         :param data: See :meth:`learn_offline`.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
+        from sb3_gac.data.completion import complete_trajectories
+        from sb3_gac.data.dataset import load_dataset
+        from sb3_gac.data.standardization import check_vectors
+        from sb3_gac.offline_env import OfflineVecEnv
+
         dataset = load_dataset(data, self.observation_space, self.action_space)
         if self.completion_horizon is not None:
             check_vectors(dataset.trajectories)
@@ -1015,6 +1018,8 @@ class GAC(OffPolicyAlgorithm):
         :raises TypeError: when it is another type of replay buffer.
         :raises ValueError: naming the file and what it names that is no part of one, or when it is damaged.
         """
+        from sb3_gac.data.stored_buffer import read_buffer
+
         own = (self.replay_buffer_class, self.observation_space, self.action_space)
         replay_buffer = read_buffer(path, self.verbose, [item if isinstance(item, type) else type(item) for item in own])
         if not isinstance(replay_buffer, TrajectoryReplayBuffer):

@@ -3,6 +3,8 @@
 import json
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,7 +15,7 @@ from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from benchmarks.resume import kill_and_resume
-from sb3_gac import GAC, ExactCheckpointCallback, latest_checkpoint, load_checkpoint, save_checkpoint
+from sb3_gac import GAC, ExactCheckpointCallback, atomic, latest_checkpoint, load_checkpoint, save_checkpoint
 from sb3_gac.data import TrajectoryReplayBuffer
 
 N_OFFLINE, N_ONLINE = 20, 60
@@ -214,15 +216,18 @@ def test_a_checkpoint_waits_for_the_end_of_the_episodes(small_gac, tmp_path, mon
 def test_an_interrupted_write_leaves_the_good_one(small_gac, tmp_path, monkeypatch):
     model = small_gac(pendulums()).learn(16)
     good = save_checkpoint(model, tmp_path, keep=1)
-    (tmp_path / "checkpoint_2.partial").mkdir()
-    (tmp_path / "checkpoint_2.partial" / "model.zip").write_bytes(b"half of it")
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    partial = tmp_path / f".checkpoint_2.{atomic._HOST}_{killed.pid}_{'0' * 32}.partial"
+    partial.mkdir()
+    (partial / "model.zip").write_bytes(b"half of it")
     assert latest_checkpoint(tmp_path) == good
 
     def fail(*args) -> None:
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sb3_gac.checkpoint._sync", fail)
+        patch.setattr("sb3_gac.atomic._sync", fail)
         with pytest.raises(OSError, match="disk is full"):
             save_checkpoint(model, tmp_path, keep=1)
     assert list(tmp_path.iterdir()) == [good]

@@ -12,6 +12,7 @@ from benchmarks.envs import MazeTask, Task, get_task
 from benchmarks.plots import CurvePoint, plot_learning_curve, plot_plans
 from sb3_gac import GAC
 from sb3_gac.plots import roll_out
+from sb3_gac.plots.maze import positions_of
 
 N_STARTS = 3
 
@@ -50,11 +51,11 @@ def test_plans_are_drawn(model: GAC, task: MazeTask, tmp_path: Path) -> None:
 def test_all_kinds_of_plans_start_at_the_same_places(model: GAC, task: MazeTask) -> None:
     envs = [task.make_env() for _ in range(N_STARTS)]
     rollouts = {kind: roll_out(model, envs, task.horizon, kind, seed=4) for kind in ("prior", "exploit", "explore")}
-    starts = [[rollout.positions[0] for rollout in of_kind] for of_kind in rollouts.values()]
+    starts = [[positions_of(rollout.observations)[0] for rollout in of_kind] for of_kind in rollouts.values()]
     np.testing.assert_array_equal(starts[0], starts[1])
     np.testing.assert_array_equal(starts[0], starts[2])
     assert len(np.unique(starts[0], axis=0)) == N_STARTS
-    assert all(rollout.positions.shape == (task.horizon + 1, 2) for of_kind in rollouts.values() for rollout in of_kind)
+    assert all(len(rollout) == task.horizon for of_kind in rollouts.values() for rollout in of_kind)
 
 
 def test_a_plan_from_the_prior_is_kept_to_the_end(model: GAC, task: MazeTask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,11 @@
 """
-Ask a model for one return after the other, and see what comes of it.
+Condition a model on one target return after the other, and see what episodes return.
 
     pip install ".[plots]"
-    python examples/ask_for_a_return.py
+    python examples/target_return.py
 
 CartPole, from episodes of controllers that are more and less careful, for less than a minute. The figure is left in
-runs/ask-example.
+runs/target-return-example.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_gac import GAC
 from sb3_gac.data import Trajectory, rollout_trajectories
-from sb3_gac.plots import ask_for_returns, plot_asked_returns, save_figure
+from sb3_gac.plots import evaluate_target_returns, plot_target_returns, save_figure
 
 
 class Controller:
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=200, help="episodes of the data set (default: 200)")
     parser.add_argument("--gradient-steps", type=int, default=1_500, help="gradient steps of learning (default: 1500)")
-    parser.add_argument("--output", type=Path, default=Path("runs") / "ask-example")
+    parser.add_argument("--output", type=Path, default=Path("runs") / "target-return-example")
     options = parser.parse_args()
 
     np.random.seed(0)
@@ -63,11 +63,11 @@ def main() -> None:
 
     # Not deterministic: the actions are sampled too, for a careless controller's most likely push is a careful one's
     envs = make_vec_env("CartPole-v1", 10)
-    found = ask_for_returns(model, envs, [50, 100, 200, 300, 400, 500], n_episodes=10, deterministic=False)
-    for asked, achieved in zip(found.asked, found.achieved, strict=True):
-        print(f"asked for {asked:.0f}: {np.mean(achieved):.0f} on average, {np.min(achieved):.0f} to {np.max(achieved):.0f}")
-    figure = plot_asked_returns(found, "CartPole-v1: what was asked for")
-    print("see", save_figure(figure, options.output / "asked_return.png"))
+    result = evaluate_target_returns(model, envs, [50, 100, 200, 300, 400, 500], n_episodes=10, deterministic=False)
+    for target, returns in zip(result.targets, result.returns, strict=True):
+        print(f"target {target:.0f}: {np.mean(returns):.0f} on average, {np.min(returns):.0f} to {np.max(returns):.0f}")
+    figure = plot_target_returns(result, "CartPole-v1: target returns")
+    print("see", save_figure(figure, options.output / "target_return.png"))
 
 
 if __name__ == "__main__":
