@@ -103,7 +103,7 @@ class PlanActor(BasePolicy):
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         plan_dim: int = 16,
-        plan_horizon: int | None = None,
+        plan_horizon: int | None = 20,
         use_conditional_prior: bool = True,
         use_conditional_critic: bool = True,
         use_residual_prior: bool = False,
@@ -124,7 +124,7 @@ class PlanActor(BasePolicy):
         explore_steps: int = 0,
         explore_step_size: float = 0.05,
         use_action_noise: bool = True,
-        replan_freq: int = 0,
+        replan_freq: int = 5,
     ) -> None:
         super().__init__(
             observation_space,

@@ -39,9 +39,9 @@ SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
 KL_WARMUP_START = 0.05
 MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
-# Default steps of a trajectory to encode, and to score. With those for images, 64 trajectories send as many pictures
-# through the features extractor as a gradient step of SAC does with its 256 transitions.
-N_STEPS, N_IMAGE_STEPS = 32, 8
+# Default steps of a segment to encode, and to score. With those for images, a gradient step sends as many pictures through
+# the features extractor as one of SAC does.
+N_STEPS, N_IMAGE_STEPS = 8, 2
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
 TARGET_ADVANTAGE = 1.0
@@ -85,7 +85,7 @@ class GAC(OffPolicyAlgorithm):
     :param buffer_size: Transitions that the replay buffer holds.
     :param learning_starts: Environment steps before the first gradient step online. Episodes that start until then follow
         random policies, later ones ever more rarely, and none after offline learning.
-    :param batch_size: Trajectories per gradient step.
+    :param batch_size: Segments, or trajectories, per gradient step.
     :param gamma: Discount of the advantages that weigh steps; returns are undiscounted.
     :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
     :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
@@ -98,8 +98,8 @@ class GAC(OffPolicyAlgorithm):
     :param replay_buffer_class: A :class:`~sb3_gac.data.buffer.TrajectoryReplayBuffer`.
     :param replay_buffer_kwargs: Keyword arguments of the replay buffer.
     :param optimize_memory_usage: Taken as by SAC; next observations are never stored.
-    :param n_encode_steps: Steps of a trajectory that the plan is inferred from (default 32, 8 for images).
-    :param n_score_steps: Other steps of it whose actions are scored (default 32, 8 for images).
+    :param n_encode_steps: Steps of a segment that the plan is inferred from (default 8, 2 for images).
+    :param n_score_steps: Other steps of it whose actions are scored (default 8, 2 for images).
     :param effective_horizon: Steps that the mean action log-likelihood counts for (T0). The raw sum over a long
         trajectory would drown the other terms.
     :param return_weight: Weight of the return log-likelihood (λ_y).
@@ -157,7 +157,7 @@ class GAC(OffPolicyAlgorithm):
         learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 20_000,
         learning_starts: int = 100,
-        batch_size: int = 64,
+        batch_size: int = 256,
         gamma: float = 0.99,
         train_freq: int | tuple[int, str] = 50,
         gradient_steps: int = -10,
@@ -303,7 +303,7 @@ class GAC(OffPolicyAlgorithm):
 
     # ---------------------------------------------------------------- policy evaluation
 
-    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+    def train(self, gradient_steps: int, batch_size: int = 256) -> None:
         """
         Maximise the evidence lower bound of sampled trajectories.
 
@@ -456,7 +456,7 @@ class GAC(OffPolicyAlgorithm):
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
-        if self.advantage_temperature is None or (self.return_only and not self._knows_returns):
+        if self.advantage_temperature is None and self.actor.plan_horizon is None:
             return
         self.policy.set_training_mode(False)
         is_offline = is_first and self.offline_buffer is not None
@@ -466,7 +466,9 @@ class GAC(OffPolicyAlgorithm):
         actions = th.cat([self._actions_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
         policy = self.policy
         losses: dict[str, float] = {}
-        if self.return_only:
+        if self.return_only and not self._knows_returns:
+            rewards = np.zeros(len(features))
+        elif self.return_only:
             n_updates = N_OFFLINE_REWARD_UPDATES if is_offline else N_REWARD_UPDATES
             rewards, losses = fit_rewards(policy.reward_net, policy.credit_optimizer, features, actions, steps, n_updates)
         else:

@@ -69,7 +69,7 @@ def fit_advantages(
     steps: StepTable,
     gamma: float,
     gae_lambda: float,
-    temperature: float,
+    temperature: float | None,
     n_sweeps: int,
 ) -> tuple[Array, Array, dict[str, float]]:
     """
@@ -170,15 +170,18 @@ def _significance(answers: Array, excess: Array, shares: list[th.Tensor], n_alik
     return float(max(np.mean(correlations), 0.0) * np.sqrt(answers.shape[1] / n_alike))
 
 
-def advantage_weights(advantages: Array, temperature: float) -> Array:
+def advantage_weights(advantages: Array, temperature: float | None) -> Array:
     """
     What the likelihood of the actions of all steps weighs, one on average, of shape ``(n_steps,)``.
 
     exp(A / temperature) (arXiv 1910.00177), at most e³ times as much as an average step.
 
     :param advantages: Standardised advantages of all steps, of shape ``(n_steps,)``.
-    :param temperature: Standard deviations of the advantage that make a step weigh e times as much.
+    :param temperature: Standard deviations of the advantage that make a step weigh e times as much; ``None``: all
+        weigh alike.
     """
+    if temperature is None:
+        return np.ones(len(advantages))
     weights: Array = np.exp(np.minimum(advantages / temperature, MAX_LOG_WEIGHT))
     weights = np.maximum(weights / weights.mean(), MIN_WEIGHT)
     return weights
