@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
 
 from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
 from benchmarks.datasets import RECIPES, dataset_id, dataset_path, generate_dataset
@@ -132,9 +133,7 @@ class Learner:
         self.model: GAC | None = None
         self.policy: Predictor
         if job.algo in PEERS:
-            self.peer = PeerLearner(
-                PEERS[job.algo], job.overrides, dataset, eval_env, job.task.horizon, job.seed, device
-            )
+            self.peer = PeerLearner(PEERS[job.algo], job.overrides, dataset, eval_env, job.task.horizon, job.seed, device)
             self.eval_env, self.policy, self.phases = self.peer.env, self.peer.policy, {"offline": self.peer.learn}
             self.information: str = self.peer.peer.information
             return
@@ -178,7 +177,7 @@ def run_job(
     :param eval_freq: Steps between evaluations of the learning curve, gradient steps offline, environment steps online.
     :param curves: CSV file of the learning curve.
     :param options: Those of :meth:`Job.command`, for the record.
-    :param save: Folder for the models, ``model_offline.zip`` and ``model_online.zip``.
+    :param save: Folder for the models, ``model_offline.zip`` and ``model_online.zip``, and for what SB3 logs.
     :param device: As in PyTorch.
     :param n_eval_episodes: Episodes of the evaluation after each phase.
     :param tell: See :class:`benchmarks.evaluation.CurveCallback`.
@@ -194,6 +193,8 @@ def run_job(
         def evaluate_now(n_episodes: int) -> float:
             return float(np.mean(evaluate(learner.policy, learner.eval_env, n_episodes)))
 
+        if save is not None and learner.model is not None:
+            learner.model.set_logger(configure(str(save / phase), ["csv"]))
         callback = CurveCallback(job.name, evaluate_now, eval_freq, curves, {**job.key(), "phase": phase}, tell)
         learn(callback)
         cpu_seconds = callback.cpu_seconds()
@@ -263,7 +264,9 @@ def _as_seen_by_jobs(data: str) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = argparse.ArgumentParser("benchmarks.offline", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", nargs="+", required=True, metavar="DATA", help="tasks, TASK=PATH, ENV_ID=PATH, data=MINARI_ID")
+    parser.add_argument(
+        "--data", nargs="+", required=True, metavar="DATA", help="tasks, TASK=PATH, ENV_ID=PATH, data=MINARI_ID"
+    )
     algos = [*OWN_ALGOS, *PEERS]
     parser.add_argument("--algo", nargs="+", choices=algos, default=["gac"], metavar="ALGO", help=f"of {', '.join(algos)}")
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds of the trainings")

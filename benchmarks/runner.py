@@ -92,7 +92,9 @@ def run_grid(jobs: Sequence[Job], given: argparse.Namespace, describe: Describe,
     labels = [f"[{i}/{len(jobs)}] " for i in range(1, len(jobs) + 1)]
     try:
         with _backend(given.ray, given.jobs):
-            tasks = (delayed(perform)(job, label, given.out, describe, options) for job, label in zip(jobs, labels, strict=True))
+            tasks = (
+                delayed(perform)(job, label, given.out, describe, options) for job, label in zip(jobs, labels, strict=True)
+            )
             return sum(Parallel(pre_dispatch="n_jobs", batch_size=1)(tasks))
     finally:
         for process in tuple(RUNNING):  # none, unless this process is stopped
