@@ -14,15 +14,17 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.envs import TASKS, Task, get_task
-from benchmarks.episode import Episode, Recipe
+from benchmarks.envs import TASKS, Task
+from benchmarks.episode import Episode
 from benchmarks.sac_recipe import MediumRecipe, MediumReplayRecipe, SacTraining
 from benchmarks.waypoint import WaypointRecipe
+
+Recipe: TypeAlias = WaypointRecipe | MediumRecipe | MediumReplayRecipe
 
 SAC_TRAININGS = {
     "hopper": SacTraining(return_threshold=1400),
@@ -41,11 +43,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def dataset_id(name: str) -> str:
-    """
-    Minari id of the regenerated data set of a task.
-
-    :param name: name of the task.
-    """
+    """Minari id of the regenerated data set of a task."""
     return f"gac/{name}-v0"
 
 
@@ -79,17 +77,16 @@ def generate_dataset(
     :param output: root folder of the data sets; Minari's own if None.
     :param overwrite: make it again; the old one is replaced once the new one is complete.
     :return: its folder.
-    :raises KeyError: when there is no such task.
     :raises ValueError: when the data set that is there has another recipe or seed and is not to be overwritten, or
         when ``n_steps`` is not positive or cannot be chosen.
     """
-    task, recipe = get_task(name), RECIPES[name]
+    task, recipe = TASKS[name], RECIPES[name]
     if n_steps is not None:
         if n_steps <= 0:
             raise ValueError(f"a data set needs a positive number of steps, not {n_steps}")
         if isinstance(recipe, MediumReplayRecipe):
             raise ValueError(f"the steps of {name} are those until SAC reaches its return, they cannot be chosen")
-        recipe = dataclasses.replace(recipe, n_steps=n_steps)  # type: ignore[type-var]
+        recipe = dataclasses.replace(recipe, n_steps=n_steps)
     path = dataset_path(name, output)
     origin = {"seed": seed, "recipe": describe(recipe)}
     if path.exists() and not overwrite:
@@ -149,22 +146,14 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """
-    A recipe as JSON holds it.
-
-    :param recipe: a dataclass.
-    """
-    fields = dataclasses.asdict(recipe)  # type: ignore[call-overload]
+    """A recipe as JSON holds it."""
+    fields = dataclasses.asdict(recipe)
     description: dict[str, Any] = json.loads(json.dumps({"name": type(recipe).__name__, **fields}))
     return description
 
 
 def summarize_dataset(path: Path) -> str:
-    """
-    Number and returns of the trajectories of a data set, in a line.
-
-    :param path: folder of the data set.
-    """
+    """Number and returns of the trajectories of a data set, in a line."""
     import minari
 
     dataset = minari.MinariDataset(path / "data")
@@ -177,11 +166,7 @@ def summarize_dataset(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """
-    The command.
-
-    :param arguments: those of the command line if None.
-    """
+    """The command; its arguments are those of the command line if None."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.datasets", description=__doc__)
     parser.add_argument("names", nargs="+", choices=tuple(TASKS), metavar="NAME", help=", ".join(TASKS))
     parser.add_argument("--steps", type=int, help="steps in all (default: mazes 300,000, medium 200,000)")

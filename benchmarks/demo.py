@@ -5,8 +5,7 @@ GAC in two to four minutes on two CPU cores: learn a maze from a data set, then 
     python -m benchmarks.demo --steps 400 --online-steps 2000 --data-steps 50000 --episodes 10
                                                        a minute or so, to see that it runs
 
-The data set is made first, by D4RL's recipe. Scores before and after fine-tuning, the learning curve, the models and pictures of
-the plans are left in the folder ``runs/demo``.
+The data set is made first, by D4RL's recipe. The scores, the learning curve, the models and pictures of the plans are left in the folder ``runs/demo``.
 """
 
 import argparse
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.datasets import generate_dataset, summarize_dataset
-from benchmarks.envs import MazeTask, get_task
+from benchmarks.envs import TASKS, MazeTask
 from benchmarks.offline import Job, run_job
 from benchmarks.report import plot_curves
 from benchmarks.table import append_row, format_table, read_rows
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path.unlink(missing_ok=True)
     row = run_job(job, EVAL_FREQ, curves, save=folder, n_eval_episodes=given.episodes)
     append_row(table, row)
-    task = get_task(TASK)
+    task = TASKS[TASK]
     assert isinstance(task, MazeTask)
     for phase in ("offline", "online"):
         plot_plans(GAC.load(folder / f"model_{phase}"), task, folder / f"plans_{phase}.png", f"GAC on {TASK}, {phase}")

@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.envs import Task
 from benchmarks.table import Row, append_row
@@ -40,9 +40,11 @@ class Predictor(Protocol):
         """
 
 
-def make_eval_env(task: Task, n_episodes: int) -> VecEnv:
-    """As many copies of the environment of a task as are worth playing side by side."""
-    return make_vec_env(task.make_env, min(n_episodes, MAX_ENVS), seed=EVALUATION_SEED)
+def make_eval_env(task: Task, n_episodes: int) -> DummyVecEnv:
+    """As many copies of the environment of a task as are worth playing side by side, behind Monitors."""
+    env = make_vec_env(task.make_env, min(n_episodes, MAX_ENVS), seed=EVALUATION_SEED)
+    assert isinstance(env, DummyVecEnv)
+    return env
 
 
 def evaluate(model: BaseAlgorithm | Predictor, env: VecEnv, n_episodes: int, seed: int = EVALUATION_SEED) -> Array:
@@ -52,7 +54,7 @@ def evaluate(model: BaseAlgorithm | Predictor, env: VecEnv, n_episodes: int, see
     How many episodes each environment plays is fixed beforehand: whoever counts the first ``n_episodes`` to end instead
     counts too many short ones. The same seed gives the same starts, and the training's random numbers are left alone.
 
-    :param model: An SB3 algorithm, or whatever has its ``predict``; the observations of one with a VecNormalize are normalised.
+    :param model: An SB3 algorithm, or whatever has its ``predict``; one with a VecNormalize sees normalised observations.
     :param env: The environments behind Monitors; left open.
     :param n_episodes: Number of episodes.
     :param seed: Of the environments.

@@ -3,12 +3,12 @@ Learn from a data set, and go on online if told to: one algorithm, one data set,
 
     python -m benchmarks.offline --data maze2d-umaze --seed 1                      the task's own data set, made if need be
     python -m benchmarks.offline --data hopper-medium-replay=some/file.hdf5 --seed 1 2 3 --finetune --jobs 2
-    python -m benchmarks.offline --data data=mujoco/hopper/medium-v0               a Minari data set, in the environment it names
+    python -m benchmarks.offline --data data=mujoco/hopper/medium-v0          a Minari data set, in the environment it names
     python -m benchmarks.offline --data maze2d-umaze --algo gac --control no-plan no-weights --set offline_gradient_steps=2000
     .tox/peers/bin/python -m benchmarks.offline --data maze2d-umaze --algo iql-return dt-return --set n_updates=100000
 
-GAC learns by the recipes of hyperparams/gac.yml; `bc` is one of its decoders without a plan, `bc10` that on the best trajectories;
-the others are d3rlpy's (`tox -e peers`). Jobs whose row exists are skipped.
+GAC learns by hyperparams/gac.yml; `bc` is one of its decoders without a plan, `bc10` that on the best trajectories; the others
+are d3rlpy's (`tox -e peers`). Jobs whose row exists are skipped.
 """
 
 import argparse
@@ -57,8 +57,8 @@ class Job:
     One training.
 
     :param algo: "gac", "bc", "bc10", or one of ``PEERS``.
-    :param data: ``TASK`` for a benchmark task and its own data set, ``TASK=PATH`` or ``ENV_ID=PATH`` for another Minari data set
-        or D4RL file, ``data=ID`` for a Minari data set and the environment it names.
+    :param data: ``TASK`` for a benchmark task and its own data set, ``TASK=PATH`` or ``ENV_ID=PATH`` for another Minari data
+        set or D4RL file, ``data=ID`` for a Minari data set and the environment it names.
     :param seed: Of the training.
     :param is_finetuned: Whether learning goes on online.
     :param control: One of ``hyperparams/controls.yml``; empty for none.
@@ -104,8 +104,9 @@ class Job:
 
     def key(self) -> Row:
         """The columns that tell its row from others."""
-        source = self.data.partition("=")[2]
-        data = Path(source).name if Path(source).suffix in (".hdf5", ".h5") else source or dataset_id(self.data)
+        source = Path(self.data.partition("=")[2] or dataset_id(self.data))
+        # Where it lies on some machine says nothing: a Minari id has two parts
+        data = source.name if source.suffix in (".hdf5", ".h5") else "/".join(source.parts[-2:])
         values = (self.algo, self.task.name, data, str(self.seed), "offline-to-online" if self.is_finetuned else "offline")
         return dict(zip(KEY_COLUMNS, (*values, self.control, json.dumps(self.overrides, sort_keys=True)), strict=True))
 
@@ -116,6 +117,15 @@ class Job:
         words += ["--control", self.control] if self.control else []
         overrides = [f"{name}={json.dumps(value)}" for name, value in self.overrides.items()]
         return [*words, *(["--set", *overrides] if overrides else []), *options]
+
+    def describe(self, row: Mapping[str, Any]) -> str:
+        """A line that says how a job went."""
+        text = f"{self.name}: score {float(row['score']):.1f}, return {float(row['mean_return']):.1f}"
+        text += f", {float(row['train_cpu_s']):.0f} CPU s"
+        if self.is_finetuned:
+            text += f"; after {int(row['n_env_steps']):,} steps online {float(row['online_score']):.1f}"
+            text += f", return {float(row['online_mean_return']):.1f}, {float(row['online_cpu_s']):.0f} CPU s"
+        return text
 
 
 class Learner:
@@ -134,7 +144,7 @@ class Learner:
         self.policy: Predictor
         if job.algo in PEERS:
             self.peer = PeerLearner(PEERS[job.algo], job.overrides, dataset, eval_env, job.task.horizon, job.seed, device)
-            self.eval_env, self.policy, self.phases = self.peer.env, self.peer.policy, {"offline": self.peer.learn}
+            self.policy, self.phases = self.peer.policy, {"offline": self.peer.learn}
             self.information: str = self.peer.peer.information
             return
         params = job.resolve()
@@ -143,7 +153,7 @@ class Learner:
         env = make_vec_env(job.task.make_env, params["n_envs"], seed=job.seed)
         arguments = model_arguments(params)
         self.model = OWN_ALGOS[job.algo](env=env, seed=job.seed, device=device, **arguments)
-        self.eval_env, self.policy = eval_env, self.model
+        self.policy = self.model
         self.information = {"bc": "none", "bc10": "return"}.get(job.algo, "return" if self.model.return_only else "step")
         self.phases = {"offline": partial(self.model.learn_offline, dataset, params["offline_gradient_steps"])}
         if job.is_finetuned:
@@ -191,7 +201,7 @@ def run_job(
     for phase, learn in learner.phases.items():
 
         def evaluate_now(n_episodes: int) -> float:
-            return float(np.mean(evaluate(learner.policy, learner.eval_env, n_episodes)))
+            return float(np.mean(evaluate(learner.policy, eval_env, n_episodes)))
 
         if save is not None and learner.model is not None:
             learner.model.set_logger(configure(str(save / phase), ["csv"]))
@@ -200,7 +210,7 @@ def run_job(
         cpu_seconds = callback.cpu_seconds()
         if save is not None and learner.model is not None:
             learner.model.save(save / f"model_{phase}")
-        returns = evaluate(learner.policy, learner.eval_env, n_eval_episodes)
+        returns = evaluate(learner.policy, eval_env, n_eval_episodes)
         prefix = "" if phase == "offline" else "online_"
         row[f"{prefix}score"] = task.normalized_score(float(np.mean(returns)))
         row[f"{prefix}mean_return"], row[f"{prefix}std_return"] = float(np.mean(returns)), float(np.std(returns))
@@ -223,16 +233,6 @@ def data_digest(dataset: OfflineDataset) -> str:
         for array in (*(parts[key] for key in sorted(parts)), trajectory.actions, np.float32(trajectory.total_return)):
             hasher.update(np.ascontiguousarray(array).tobytes())
     return hasher.hexdigest()[:12]
-
-
-def describe(job: Job, row: Mapping[str, Any]) -> str:
-    """A line that says how a job went."""
-    text = f"{job.name}: score {float(row['score']):.1f}, return {float(row['mean_return']):.1f}"
-    text += f", {float(row['train_cpu_s']):.0f} CPU s"
-    if job.is_finetuned:
-        text += f"; after {int(row['n_env_steps']):,} steps online {float(row['online_score']):.1f}"
-        text += f", return {float(row['online_mean_return']):.1f}, {float(row['online_cpu_s']):.0f} CPU s"
-    return text
 
 
 def make_jobs(given: argparse.Namespace) -> list[Job]:
@@ -296,11 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options += ["--eval-episodes", str(given.eval_episodes)] if given.eval_episodes != N_EVAL_EPISODES else []
         options += ["--device", given.device] if given.device != "cpu" else []
         if len(jobs) > 1:
-            sys.exit(run_grid(to_do, given, describe, options) > 0)
+            sys.exit(run_grid(to_do, given, options) > 0)
         for job in to_do:
             row = run_job(job, given.eval_freq, given.curves, options, given.save, given.device, given.eval_episodes)
             append_row(given.out, row)
-            print(describe(job, row), flush=True)
+            print(job.describe(row), flush=True)
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))
 

@@ -154,6 +154,12 @@ class Job:
         overrides = [f"{name}={json.dumps(value)}" for name, value in self.overrides.items()]
         return [*words, *(["--set", *overrides] if overrides else []), *options]
 
+    def describe(self, row: Mapping[str, Any]) -> str:
+        """A line that says how a job went."""
+        mean, std, lowest = (float(row[name]) for name in ("mean_return", "std_return", "min_return"))
+        cost = f"{float(row['train_cpu_s']):.0f} CPU s, {float(row['ms_per_step']):.2f} ms per step"
+        return f"{self.name}: return {mean:.1f} ± {std:.1f}, lowest {lowest:.1f}, {cost}, settings {row['settings']}"
+
 
 def zoo_params(algo: str, env: str) -> tuple[str, dict[str, Any]]:
     """
@@ -242,13 +248,6 @@ def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: S
     }
 
 
-def describe(job: Job, row: Mapping[str, Any]) -> str:
-    """A line that says how a job went."""
-    mean, std, lowest = (float(row[name]) for name in ("mean_return", "std_return", "min_return"))
-    cost = f"{float(row['train_cpu_s']):.0f} CPU s, {float(row['ms_per_step']):.2f} ms per step"
-    return f"{job.name}: return {mean:.1f} ± {std:.1f}, lowest {lowest:.1f}, {cost}, settings {row['settings']}"
-
-
 def summarize(rows: Sequence[Row]) -> str:
     """
     A Markdown table per environment and kind of rewards, a line per method, best mean first.
@@ -325,11 +324,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     options = grid_options(given)
     if len(jobs) > 1:
-        sys.exit(run_grid(to_do, given, describe, options) > 0)
+        sys.exit(run_grid(to_do, given, options) > 0)
     for job in to_do:
         row = run_job(job, given.eval_freq, given.curves, options)
         append_row(given.out, row)
-        print(describe(job, row), flush=True)
+        print(job.describe(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from benchmarks.bc import best_trajectories
@@ -86,7 +85,7 @@ class PeerLearner:
         peer: Peer,
         overrides: Mapping[str, Any],
         dataset: OfflineDataset,
-        env: VecEnv,
+        env: DummyVecEnv,
         horizon: int,
         seed: int,
         device: str = "cpu",
@@ -102,13 +101,14 @@ class PeerLearner:
         params = dict(overrides)
         self.peer = peer
         self.n_updates = int(params.pop("n_updates", N_UPDATES))
-        self.trajectories = visible_trajectories(peer, dataset.trajectories)
-        self.algorithm = make_algorithm(peer, params, self.trajectories, dataset, horizon, device)
-        self.env = LastStepVecEnv(env)
+        trajectories = visible_trajectories(peer, dataset.trajectories)
+        self.algorithm = make_algorithm(peer, params, trajectories, dataset, horizon, device)
+        self.buffer = make_buffer(trajectories)
+        self.algorithm.build_with_dataset(self.buffer)
         self.policy: ReactivePolicy | SequencePolicy = ReactivePolicy(self.algorithm)
         if peer.config == "DecisionTransformerConfig":
             target_return = max(trajectory.total_return for trajectory in dataset.trajectories)
-            self.policy = SequencePolicy(self.algorithm, self.env, target_return, peer.information)
+            self.policy = SequencePolicy(self.algorithm, env, target_return, peer.information)
 
     def learn(self, callback: CurveCallback) -> None:
         """
@@ -126,7 +126,7 @@ class PeerLearner:
                 callback.evaluate(n_updates)
 
         self.algorithm.fit(
-            make_buffer(self.trajectories),
+            self.buffer,
             n_steps=self.n_updates,
             n_steps_per_epoch=self.n_updates,
             logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
@@ -234,27 +234,6 @@ def make_buffer(trajectories: Sequence[Trajectory]) -> Any:
     )
 
 
-class LastStepVecEnv(VecEnvWrapper):
-    """
-    Remembers the rewards and ends of the last step, which ``predict`` is not told but a Decision Transformer needs.
-
-    :param venv: The environments.
-    """
-
-    def __init__(self, venv: VecEnv) -> None:
-        super().__init__(venv)
-        self.rewards = np.zeros(venv.num_envs)
-        self.dones = np.zeros(venv.num_envs, dtype=bool)
-
-    def reset(self) -> VecEnvObs:
-        self.rewards[:], self.dones[:] = 0.0, False
-        return self.venv.reset()
-
-    def step_wait(self) -> VecEnvStepReturn:
-        observations, self.rewards, self.dones, infos = self.venv.step_wait()
-        return observations, self.rewards, self.dones, infos
-
-
 class ReactivePolicy:
     """
     A policy of d3rlpy that sees one observation.
@@ -282,7 +261,7 @@ class SequencePolicy:
     :param information: Of a peer that knows returns only, no reward is subtracted from it before the end.
     """
 
-    def __init__(self, algorithm: Any, env: LastStepVecEnv, target_return: float, information: str) -> None:
+    def __init__(self, algorithm: Any, env: DummyVecEnv, target_return: float, information: str) -> None:
         self.actors = [algorithm.as_stateful_wrapper(target_return) for _ in range(env.num_envs)]
         self.env = env
         self.sees_rewards = information == "step"
@@ -292,13 +271,13 @@ class SequencePolicy:
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
         """The actions given the return that is left; none for environments that have ended and start no new episode."""
-        self.is_playing = (self.is_playing & ~self.env.dones) | episode_start
+        self.is_playing = (self.is_playing & ~self.env.buf_dones) | episode_start
         actions = np.zeros((self.env.num_envs, *self.env.action_space.shape), dtype=np.float32)  # type: ignore[misc]
         for i in np.flatnonzero(self.is_playing):
             if episode_start[i]:
                 self.actors[i].reset()
             is_paid = self.sees_rewards and not episode_start[i]
             actions[i] = self.actors[i].predict(
-                np.asarray(observation[i], np.float32), float(self.env.rewards[i]) if is_paid else 0.0
+                np.asarray(observation[i], np.float32), float(self.env.buf_rews[i]) if is_paid else 0.0
             )
         return actions, None

@@ -1,11 +1,11 @@
 """
 One page of tables and pictures from the rows of many runs.
 
-    python -m benchmarks.report benchmarks/results/offline.csv benchmarks/results/online.csv --output benchmarks/results/tables.md
+    python -m benchmarks.report benchmarks/results/offline.csv benchmarks/results/online.csv
     python -m benchmarks.report runs/online.csv --curves runs/curves.csv --output runs/page.md
 
-The files are those of `benchmarks.offline` and `benchmarks.online`; curves are drawn beside the page. Without --output the page
-is printed.
+The files are those of `benchmarks.offline` and `benchmarks.online`; curves are drawn beside the page. Without --output it is
+printed.
 """
 
 import argparse
@@ -18,17 +18,17 @@ import numpy as np
 
 from benchmarks.envs import TASKS
 from benchmarks.peers import PEERS
-from benchmarks.statistics import Interval, paired_permutation_p, permutation_p, stratified_interval, t_interval
+from benchmarks.statistics import paired_permutation_p, permutation_p, stratified_interval, t_interval
 from benchmarks.table import Row, format_table, read_rows
 from sb3_gac.atomic import replace_when_complete
 from sb3_gac.plots.figure import CYCLE, count_steps, make_figure, save_figure, tidy
+from sb3_gac.plots.interval import Interval
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 LABELS = {"gac": "GAC", "bc": "BC", "bc10": "10 % BC"} | {name: peer.label for name, peer in PEERS.items()}
 NOTES = """Means over training seeds with 95 % t intervals, of the last models. IQM is the mean of the middle half of all runs,
-with its stratified bootstrap interval. † differs from GAC: exact permutation test, p < .05 (impossible with three seeds or less
-of each). Offline scores are normalised as D4RL's, on **regenerated data**: D4RL's recipes run again, which do not give D4RL
-scores."""
+with its stratified bootstrap interval. † differs from GAC: exact permutation test, p < .05 (impossible with three seeds of each).
+Offline scores are normalised as D4RL's, on **regenerated data**: D4RL's recipes run again, which do not give D4RL scores."""
 
 # Scores by task and method, each by seed
 Scores = dict[str, dict[str, dict[str, float]]]

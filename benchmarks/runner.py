@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,8 +35,8 @@ class Job(Protocol):
     def command(self, options: Sequence[str]) -> list[str]:
         """The arguments of the interpreter; the options say where results go, and how often to evaluate."""
 
-
-Describe = Callable[[Job, Row], str]
+    def describe(self, row: Mapping[str, Any]) -> str:
+        """A line that says how it went."""
 
 
 def add_grid_options(parser: argparse.ArgumentParser, out: Path) -> None:
@@ -76,25 +76,21 @@ def jobs_to_do(jobs: Sequence[Job], out: Path, columns: Sequence[str]) -> list[A
     return to_do
 
 
-def run_grid(jobs: Sequence[Job], given: argparse.Namespace, describe: Describe, options: Sequence[str]) -> int:
+def run_grid(jobs: Sequence[Job], given: argparse.Namespace, options: Sequence[str]) -> int:
     """
     Do jobs in processes of one thread each, print a line when one is done, and return how many failed.
 
     :param jobs: The jobs.
     :param given: See :func:`add_grid_options`.
-    :param describe: Tells in a line how a job went, from its row.
     :param options: Of each command.
     """
     require("bench", "joblib")
     from joblib import Parallel, delayed
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops the processes of the grid
-    labels = [f"[{i}/{len(jobs)}] " for i in range(1, len(jobs) + 1)]
     try:
         with _backend(given.ray, given.jobs):
-            tasks = (
-                delayed(perform)(job, label, given.out, describe, options) for job, label in zip(jobs, labels, strict=True)
-            )
+            tasks = (delayed(perform)(job, f"[{i}/{len(jobs)}] ", given.out, options) for i, job in enumerate(jobs, 1))
             return sum(Parallel(pre_dispatch="n_jobs", batch_size=1)(tasks))
     finally:
         for process in tuple(RUNNING):  # none, unless this process is stopped
@@ -105,7 +101,7 @@ def _backend(address: str | None, n_jobs: int) -> AbstractContextManager[Any]:
     from joblib import parallel_config
 
     if address is None:
-        return parallel_config("threading", n_jobs=n_jobs)  # type: ignore[no-any-return]
+        return parallel_config("threading", n_jobs=n_jobs)
     require("ray", "ray")
     import ray
     from ray.util.joblib import register_ray
@@ -113,18 +109,17 @@ def _backend(address: str | None, n_jobs: int) -> AbstractContextManager[Any]:
     # Ray's workers are to find this package where it is here
     environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
     ray.init(address, num_cpus=n_jobs if address == "local" else None, runtime_env=environment, include_dashboard=False)
-    register_ray()
+    register_ray()  # type: ignore[no-untyped-call]
     return parallel_config("ray", n_jobs=-1)  # type: ignore[no-any-return]
 
 
-def perform(job: Job, label: str, out: Path, describe: Describe, options: Sequence[str]) -> bool:
+def perform(job: Job, label: str, out: Path, options: Sequence[str]) -> bool:
     """
     Do a job in a process, print how it went, and return whether it failed.
 
     :param job: The job.
     :param label: What the line begins with.
     :param out: The table that its row lands in.
-    :param describe: See :func:`run_grid`.
     :param options: Of its command.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -146,6 +141,6 @@ def perform(job: Job, label: str, out: Path, describe: Describe, options: Sequen
         process.wait()
         RUNNING.discard(process)
     row = find_row(out, job.key()) if process.returncode == 0 else None
-    told = f"{job.name} failed:\n{''.join(last)}" if row is None else describe(job, row)
+    told = f"{job.name} failed:\n{''.join(last)}" if row is None else job.describe(row)
     print(f"{label}{told}", flush=True)
     return row is None

@@ -89,13 +89,7 @@ class SacTraining:
         return model
 
     def policy(self, task: Task, seed: int, work_dir: Path) -> SAC:
-        """
-        A model that acts as the training ended: the policy that is kept of it if there is one, or the outcome of :meth:`run`.
-
-        :param task: whose environment to act in.
-        :param seed: of the training.
-        :param work_dir: where the checkpoints of a training are.
-        """
+        """A model that acts as the training ended: the policy that is kept of it, or the outcome of :meth:`run`."""
         kept = load_policy(task, self, seed)
         return self.run(task, seed, work_dir) if kept is None else kept
 
@@ -124,13 +118,7 @@ class MediumReplayRecipe:
         return None
 
     def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
-        """
-        Train and hand over the replay buffer.
-
-        :param task: whose environment to train in.
-        :param seed: seed of the training.
-        :param work_dir: folder of the checkpoints.
-        """
+        """Train and hand over the replay buffer; see :meth:`SacTraining.run`."""
         yield from replay_episodes(self.training.run(task, seed, work_dir))
 
 
@@ -155,15 +143,8 @@ class MediumRecipe:
         return self.n_steps
 
     def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
-        """
-        Train and roll out.
-
-        :param task: whose environment to train and act in.
-        :param seed: seed of the training, and one less than that of the roll-outs.
-        :param work_dir: folder of the checkpoints.
-        """
+        """Train and roll out, with other starts than those of the training; see :meth:`SacTraining.run`."""
         model = self.training.policy(task, seed, work_dir)
-        # Other starts than those of the training
         set_random_seed(seed + 1)
         env = task.make_env()
         next_seed: int | None = seed + 1
@@ -185,15 +166,7 @@ class MediumRecipe:
 
 
 def keep_policy(model: SAC, task: Task, training: SacTraining, seed: int) -> Path:
-    """
-    Keep the policy that a training ended with for :func:`load_policy`, without its critics.
-
-    :param model: as :meth:`SacTraining.run` returns it.
-    :param task: whose environment it was trained in.
-    :param training: the training.
-    :param seed: of the training.
-    :return: the file.
-    """
+    """Keep the policy that a training ended with for :func:`load_policy`, without its critics; return the file."""
     path = _policy_path(task, seed)
     path.parent.mkdir(exist_ok=True)
     with replace_when_complete(path) as partial:
@@ -202,13 +175,7 @@ def keep_policy(model: SAC, task: Task, training: SacTraining, seed: int) -> Pat
 
 
 def load_policy(task: Task, training: SacTraining, seed: int) -> SAC | None:
-    """
-    A model that acts as the training ended, or None when no policy of that training is kept.
-
-    :param task: whose environment to act in.
-    :param training: the training.
-    :param seed: of the training.
-    """
+    """A model that acts as the training ended, or None when no policy of that training is kept."""
     path = _policy_path(task, seed)
     if not path.exists():
         return None
@@ -230,11 +197,7 @@ def _as_json(training: SacTraining) -> dict[str, Any]:
 
 
 def replay_episodes(model: SAC) -> Iterator[Episode]:
-    """
-    The whole trajectories in a model's replay buffer, oldest first.
-
-    :param model: trained in one environment, with a replay buffer that never overflowed.
-    """
+    """The whole trajectories in the replay buffer of a model that was trained in one environment, oldest first."""
     buffer = _replay_buffer(model)
     if buffer.full:
         raise ValueError("the replay buffer overflowed: its oldest trajectories are lost")
@@ -268,12 +231,7 @@ class CheckpointFolder:
         self.settings = _as_json(training)
 
     def load(self, env: object) -> SAC | None:
-        """
-        The newest checkpoint, or None when there is none.
-
-        :param env: environment to go on in.
-        :raises ValueError: when it was made with other settings.
-        """
+        """The newest checkpoint, to go on with in an environment, or None; one of other settings is refused."""
         paths = sorted(self.folder.glob("step_*"))
         if not paths:
             return None
@@ -285,11 +243,7 @@ class CheckpointFolder:
         return model
 
     def save(self, model: SAC) -> None:
-        """
-        Add a checkpoint and remove the older ones.
-
-        :param model: with its replay buffer, which ends with the end of a trajectory.
-        """
+        """Add a checkpoint and remove the older ones; the replay buffer ends with the end of a trajectory."""
         older = list(self.folder.glob("step_*"))
         path = self.folder / f"step_{_replay_buffer(model).size():09d}"
         partial = self.folder / ".partial"

@@ -6,8 +6,8 @@ Search hyper-parameters of offline or offline-to-online learning with Optuna; an
 
 Start the same command as often as there are cores, on one machine or on many: each goes on with the study until it has
 --n-trials in all. The value of a trial is the normalised score after the last phase, or the mean return where nobody knows
-reference scores. Optuna's median pruner stops trials that fall behind, a loss that is not finite prunes its trial. What is given
-with --set is not searched. A best trial owes part of its value to chance: the command that is printed runs it with fresh seeds.
+reference scores. Optuna's median pruner stops trials that fall behind, a loss that is not finite prunes its trial. What is
+given with --set is not searched. A best trial owes part of its value to chance: the command that is printed has another seed.
 """
 
 import argparse

@@ -80,9 +80,9 @@ class WaypointRecipe:
         """
         Make the trajectories.
 
-        :param task: a maze.
-        :param seed: seed of the start, the targets, the way-points and the noise.
-        :param work_dir: not used; an interrupted generation starts again.
+        :param task: A maze.
+        :param seed: Of the start, the targets, the way-points and the noise.
+        :param work_dir: Not used; an interrupted generation starts again.
         """
         if not isinstance(task, MazeTask):
             raise TypeError(f"way-points need a maze, {task.name} is none")
@@ -140,12 +140,7 @@ class WaypointController:
         self.index = 0
 
     def set_target(self, start: tuple[int, int], target: tuple[int, int]) -> None:
-        """
-        Plan the way to another cell.
-
-        :param start: (row, column) of the cell the point is in.
-        :param target: (row, column) of the cell to go to.
-        """
+        """Plan the way from the cell the point is in to another."""
         centers = np.array([self.task.cell_center(cell) for cell in shortest_path(self.task, start, target)])
         noise = self.recipe.waypoint_noise
         centers[:-1] += self.rng.uniform(-noise, noise, size=centers[:-1].shape)
@@ -153,14 +148,7 @@ class WaypointController:
         self.index = 0
 
     def act(self, x: float, y: float, vx: float, vy: float) -> tuple[float, float, bool]:
-        """
-        The force towards the next way-point, not clipped, and whether the target is reached.
-
-        :param x: position, as ``y``.
-        :param y: position.
-        :param vx: velocity, as ``vy``.
-        :param vy: velocity.
-        """
+        """The force towards the next way-point, not clipped, and whether the target is reached."""
         waypoint_x, waypoint_y = self.waypoints[self.index]
         is_near = math.hypot(waypoint_x - x, waypoint_y - y) < self.recipe.solve_threshold
         is_last = self.index == len(self.waypoints) - 1
@@ -191,32 +179,19 @@ class PointSimulator:
         return int(row), int(column)
 
     def step(self, action: np.ndarray[Any, Any]) -> None:
-        """
-        Advance by one step of the environment: the same calls of MuJoCo, in the same order.
-
-        :param action: (2,) float32 within [-1, 1].
-        """
+        """Advance by one step of the environment: the same calls of MuJoCo, in the same order."""
         np.clip(self.qvel, -5.0, 5.0, out=self.qvel)
         mujoco.mj_forward(self.model, self.data)
         self.ctrl[:] = action
         mujoco.mj_step(self.model, self.data)
 
     def observe(self, out: np.ndarray[Any, Any]) -> None:
-        """
-        Write position and velocity.
-
-        :param out: (4,) float64.
-        """
+        """Write position and velocity, (4,)."""
         out[:2] = self.qpos
         out[2:] = self.qvel
 
     def rewards(self, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """
-        The environment's rewards for arriving at these observations.
-
-        :param observations: (n_steps, 4).
-        :return: (n_steps,) float64.
-        """
+        """The environment's rewards (n_steps,) for arriving at these observations (n_steps, 4)."""
         rewards: np.ndarray[Any, Any] = self.maze_env.compute_reward(observations[:, :2], self.maze_env.goal, {})
         return rewards
 
