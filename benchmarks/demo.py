@@ -5,7 +5,7 @@ GAC in two to four minutes on two CPU cores: learn a maze from a data set, then 
     python -m benchmarks.demo --steps 400 --online-steps 2000 --data-steps 50000 --episodes 10
                                                        a minute or so, to see that it runs
 
-The data set is made first, by D4RL's recipe. The scores, the learning curve, the models and pictures of the plans are left in the folder ``runs/demo``.
+The data set is made first, by D4RL's recipe. Scores, the learning curve, models and pictures of plans are left in runs/demo.
 """
 
 import argparse

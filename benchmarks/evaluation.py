@@ -30,14 +30,7 @@ class Predictor(Protocol):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """
-        Actions, and the state to pass with the next observations.
-
-        :param observation: One per environment.
-        :param state: What the last call returned; None at first.
-        :param episode_start: Whether an episode starts, one per environment.
-        :param deterministic: Whether to exploit.
-        """
+        """Actions, and the state to pass with the next observations."""
 
 
 def make_eval_env(task: Task, n_episodes: int) -> DummyVecEnv:

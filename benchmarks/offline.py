@@ -16,7 +16,6 @@ import hashlib
 import itertools
 import json
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,14 +27,14 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 
+from benchmarks import runner
 from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
 from benchmarks.datasets import RECIPES, dataset_id, dataset_path, generate_dataset
 from benchmarks.envs import Task, find_task
 from benchmarks.evaluation import Array, CurveCallback, Predictor, evaluate, make_eval_env
 from benchmarks.peers import PEERS, PeerLearner
-from benchmarks.recipes import CONTROLS, change, load_recipe, load_yaml, model_arguments, parse_overrides
-from benchmarks.runner import add_grid_options, grid_options, jobs_to_do, run_grid
-from benchmarks.table import ROOT, Row, append_row, from_root, provenance
+from benchmarks.recipes import change, load_recipe, load_yaml, model_arguments
+from benchmarks.table import ROOT, Row, from_root, provenance
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset, load_dataset
 
@@ -52,7 +51,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(runner.Job):
     """
     One training.
 
@@ -89,18 +88,13 @@ class Job:
     @property
     def name(self) -> str:
         """What tells it from other jobs, for people."""
-        parts = (self.algo, self.control, json.dumps(self.overrides) if self.overrides else "", self.data)
-        return f"{' '.join(filter(None, parts))}, {'offline to online' if self.is_finetuned else 'offline'}, seed {self.seed}"
+        return f"{self.label} {self.data}, {'offline to online' if self.is_finetuned else 'offline'}, seed {self.seed}"
 
     def resolve(self) -> dict[str, Any]:
         """The settings of one of our own algorithms, overrides included."""
         task = self.task
         params = load_recipe(task.name, task.env_id)
-        changes = [load_yaml(CLONING)] if self.algo in ("bc", "bc10") else []
-        changes += [load_yaml(CONTROLS)[self.control]] if self.control else []
-        for each in [*changes, self.overrides]:
-            params = change(params, each)
-        return params
+        return self.changed(change(params, load_yaml(CLONING)) if self.algo in ("bc", "bc10") else params)
 
     def key(self) -> Row:
         """The columns that tell its row from others."""
@@ -110,13 +104,9 @@ class Job:
         values = (self.algo, self.task.name, data, str(self.seed), "offline-to-online" if self.is_finetuned else "offline")
         return dict(zip(KEY_COLUMNS, (*values, self.control, json.dumps(self.overrides, sort_keys=True)), strict=True))
 
-    def command(self, options: Sequence[str]) -> list[str]:
-        """The command that does this job alone; the options say where results go, and how often to evaluate."""
-        words = ["-m", "benchmarks.offline", "--algo", self.algo, "--data", self.data, "--seed", str(self.seed)]
-        words += ["--finetune"] if self.is_finetuned else []
-        words += ["--control", self.control] if self.control else []
-        overrides = [f"{name}={json.dumps(value)}" for name, value in self.overrides.items()]
-        return [*words, *(["--set", *overrides] if overrides else []), *options]
+    def words(self) -> list[str]:
+        """Its module, data and phases."""
+        return ["benchmarks.offline", "--data", self.data, *(["--finetune"] if self.is_finetuned else [])]
 
     def describe(self, row: Mapping[str, Any]) -> str:
         """A line that says how a job went."""
@@ -237,10 +227,7 @@ def data_digest(dataset: OfflineDataset) -> str:
 
 def make_jobs(given: argparse.Namespace) -> list[Job]:
     """The jobs of a command, seed by seed, so that a grid that is stopped has something of everything."""
-    overrides = parse_overrides(given.set)
-    controls = ["" if control == "none" else control for control in given.control]
-    if any(controls) and given.algo != ["gac"]:
-        raise ValueError("controls are of gac alone")
+    controls, overrides = runner.parse_changes(given)
     if given.finetune and set(given.algo) != {"gac"}:
         raise ValueError("only gac is fine-tuned")
     jobs = [
@@ -267,17 +254,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", nargs="+", required=True, metavar="DATA", help="tasks, TASK=PATH, ENV_ID=PATH, data=MINARI_ID"
     )
-    algos = [*OWN_ALGOS, *PEERS]
-    parser.add_argument("--algo", nargs="+", choices=algos, default=["gac"], metavar="ALGO", help=f"of {', '.join(algos)}")
-    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds of the trainings")
     parser.add_argument("--finetune", action="store_true", help="go on learning online")
-    controls = ["none", *load_yaml(CONTROLS)]
-    parser.add_argument("--control", nargs="+", choices=controls, default=["none"], help="controls of gac")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="such as policy_kwargs.plan_dim=8")
     parser.add_argument("--eval-episodes", type=int, default=N_EVAL_EPISODES, help="after each phase (default: %(default)s)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the models; of a single training only")
-    add_grid_options(parser, OUT)
+    runner.add_job_options(parser, [*OWN_ALGOS, *PEERS], OUT)
     return parser
 
 
@@ -289,18 +270,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs = make_jobs(given)
         if given.save and len(jobs) > 1:
             raise ValueError("--save is for a single training")
-        to_do = jobs_to_do(jobs, given.out, COLUMNS)
-        for data in sorted({job.data for job in to_do} & set(RECIPES)):
+        for data in sorted({job.data for job in jobs} & set(RECIPES)):
             generate_dataset(data)  # here and now: two processes would make it twice
-        options = grid_options(given)
-        options += ["--eval-episodes", str(given.eval_episodes)] if given.eval_episodes != N_EVAL_EPISODES else []
+        options = ["--eval-episodes", str(given.eval_episodes)] if given.eval_episodes != N_EVAL_EPISODES else []
         options += ["--device", given.device] if given.device != "cpu" else []
-        if len(jobs) > 1:
-            sys.exit(run_grid(to_do, given, options) > 0)
-        for job in to_do:
-            row = run_job(job, given.eval_freq, given.curves, options, given.save, given.device, given.eval_episodes)
-            append_row(given.out, row)
-            print(job.describe(row), flush=True)
+
+        def run(job: Job, options: list[str]) -> dict[str, Any]:
+            return run_job(job, given.eval_freq, given.curves, options, given.save, given.device, given.eval_episodes)
+
+        runner.run_jobs(jobs, given, COLUMNS, run, options)
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))
 

@@ -15,7 +15,6 @@ import importlib.util
 import itertools
 import json
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +28,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnv, IdentityEnvBox, IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from benchmarks import runner
 from benchmarks.evaluation import Array, CurveCallback, evaluate
-from benchmarks.recipes import CONTROLS, change, load_yaml, parse_overrides, parse_zoo_value
-from benchmarks.runner import add_grid_options, grid_options, jobs_to_do, run_grid
-from benchmarks.table import Row, append_row, format_table, provenance, read_rows
+from benchmarks.recipes import load_yaml, parse_zoo_value
+from benchmarks.table import Row, format_table, provenance, read_rows
 
 ALGOS = {
     "gac": "sb3_gac:GAC",
@@ -92,7 +91,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(runner.Job):
     """
     One training.
 
@@ -118,8 +117,7 @@ class Job:
     @property
     def name(self) -> str:
         """What tells it from other jobs, for people."""
-        parts = (self.algo, self.control, json.dumps(self.overrides) if self.overrides else "", self.env)
-        return f"{' '.join(filter(None, parts))}, {self.rewards} rewards, seed {self.seed}"
+        return f"{self.label} {self.env}, {self.rewards} rewards, seed {self.seed}"
 
     def resolve(self) -> Settings:
         """Its settings, overrides included."""
@@ -128,9 +126,7 @@ class Job:
         params = {"policy": policy, **params}
         if self.algo == "gac" and self.rewards == "terminal":
             params["return_only"] = True
-        if self.control:
-            params = change(params, load_yaml(CONTROLS)[self.control])
-        params = change(params, self.overrides)
+        params = self.changed(params)
         zoo_n_envs, normalize = params.pop("n_envs", 1), params.pop("normalize", False)
         # ARS counts the steps of several environments wrongly; the zoo gives it one
         n_envs = 1 if self.algo == "ars" else self.n_envs or zoo_n_envs
@@ -145,14 +141,11 @@ class Job:
         overrides = json.dumps(self.overrides, sort_keys=True)
         return dict(zip(KEY_COLUMNS, [*map(str, values), overrides], strict=True))
 
-    def command(self, options: Sequence[str]) -> list[str]:
-        """The command that does this job alone; the options say where results go, and how often to evaluate."""
-        words = ["-m", "benchmarks.online", "--algo", self.algo, "--env", self.env, "--steps", str(self.steps)]
-        words += ["--seed", str(self.seed), *(["--n-envs", str(self.n_envs)] if self.n_envs else [])]
-        words += ["--terminal-reward"] if self.rewards == "terminal" else []
-        words += ["--control", self.control] if self.control else []
-        overrides = [f"{name}={json.dumps(value)}" for name, value in self.overrides.items()]
-        return [*words, *(["--set", *overrides] if overrides else []), *options]
+    def words(self) -> list[str]:
+        """Its module, environment, steps, number of environments and rewards."""
+        words = ["benchmarks.online", "--env", self.env, "--steps", str(self.steps)]
+        words += ["--n-envs", str(self.n_envs)] if self.n_envs else []
+        return [*words, *(["--terminal-reward"] if self.rewards == "terminal" else [])]
 
     def describe(self, row: Mapping[str, Any]) -> str:
         """A line that says how a job went."""
@@ -280,10 +273,7 @@ def summarize(rows: Sequence[Row]) -> str:
 
 def make_jobs(given: argparse.Namespace) -> list[Job]:
     """The jobs of a command, seed by seed, so that a grid that is stopped has something of everything."""
-    overrides = parse_overrides(given.set)
-    controls = ["" if control == "none" else control for control in given.control]
-    if any(controls) and given.algo != ["gac"]:
-        raise ValueError("controls are of gac alone")
+    controls, overrides = runner.parse_changes(given)
     rewards = "terminal" if given.terminal_reward else "step"
     return [
         Job(algo, env, given.steps, seed, given.n_envs, rewards, control, overrides)
@@ -294,16 +284,11 @@ def make_jobs(given: argparse.Namespace) -> list[Job]:
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = argparse.ArgumentParser("benchmarks.online", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--algo", nargs="+", choices=ALGOS, help="algorithms")
     parser.add_argument("--env", nargs="+", help=f"Gymnasium ids, or {', '.join(IDENTITY_ENVS)}")
     parser.add_argument("--steps", type=int, help="environment steps of a training")
-    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds of the trainings")
     parser.add_argument("--n-envs", type=int, help="training environments (default: the zoo's, 1 for gac; always 1 for ars)")
     parser.add_argument("--terminal-reward", action="store_true", help="pay an episode's return at its last step in training")
-    controls = ["none", *load_yaml(CONTROLS)]
-    parser.add_argument("--control", nargs="+", choices=controls, default=["none"], help="controls of gac")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="such as policy_kwargs.plan_dim=8")
-    add_grid_options(parser, OUT)
+    runner.add_job_options(parser, ALGOS, OUT)
     parser.add_argument("--summary", type=Path, metavar="FILE", help="print the results of a CSV file as Markdown, and stop")
     return parser
 
@@ -316,19 +301,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.summary:
             print(summarize(read_rows(given.summary)))
             return
-        if not (given.algo and given.env and given.steps):
-            raise ValueError("--algo, --env and --steps are needed")
-        jobs = make_jobs(given)
-        to_do = jobs_to_do(jobs, given.out, COLUMNS)
+        if not (given.env and given.steps):
+            raise ValueError("--env and --steps are needed")
+        runner.run_jobs(
+            make_jobs(given), given, COLUMNS, lambda job, options: run_job(job, given.eval_freq, given.curves, options)
+        )
     except (ValueError, ImportError) as error:
         parser.error(str(error))
-    options = grid_options(given)
-    if len(jobs) > 1:
-        sys.exit(run_grid(to_do, given, options) > 0)
-    for job in to_do:
-        row = run_job(job, given.eval_freq, given.curves, options)
-        append_row(given.out, row)
-        print(job.describe(row), flush=True)
 
 
 if __name__ == "__main__":

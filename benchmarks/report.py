@@ -11,7 +11,7 @@ printed.
 import argparse
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from sb3_gac.plots.interval import Interval
 PUBLISHED = Path(__file__).with_name("published.csv")
 LABELS = {"gac": "GAC", "bc": "BC", "bc10": "10 % BC"} | {name: peer.label for name, peer in PEERS.items()}
 NOTES = """Means over training seeds with 95 % t intervals, of the last models. IQM is the mean of the middle half of all runs,
-with its stratified bootstrap interval. † differs from GAC: exact permutation test, p < .05 (impossible with three seeds of each).
+with its stratified bootstrap interval. † differs from GAC: exact permutation test, p < .05 (impossible with three seeds each).
 Offline scores are normalised as D4RL's, on **regenerated data**: D4RL's recipes run again, which do not give D4RL scores."""
 
 # Scores by task and method, each by seed
@@ -57,29 +57,33 @@ def collect(rows: Sequence[Row], task: str, value: str) -> Scores:
     return dict(sorted(scores.items(), key=lambda item: (known.get(item[0], len(known)), item[0])))
 
 
-def score_table(scores: Scores, columns: Mapping[str, str] | None = None) -> str:
+def score_table(rows: Sequence[Row], task: str, value: str) -> str:
     """
-    A row per method, a column per task: mean, interval, mark of a difference from GAC; and the IQM where all tasks are there.
+    A line per method, a column per task: mean, interval, mark of a difference from GAC; and what the runs cost.
 
-    :param scores: See :func:`collect`.
-    :param columns: Of each method, what it is told of rewards.
+    :param rows: The rows.
+    :param task: See :func:`collect`.
+    :param value: See :func:`collect`. Of normalised scores there is an IQM over all tasks, too.
     """
-    methods = list(dict.fromkeys(method for of_task in scores.values() for method in of_task))
-    rows = []
-    for method in methods:
-        row = {"method": method} | ({"reward supervision": columns.get(method, "")} if columns else {})
-        found = [of_task[method] for of_task in scores.values() if method in of_task]
-        for task, of_task in scores.items():
-            values = list(of_task.get(method, {}).values())
-            rivals = list(of_task.get("GAC", {}).values())
+    scores = collect(rows, task, value)
+    lines = []
+    for method in dict.fromkeys(map(method_of, rows)):
+        of_method = [row for row in rows if method_of(row) == method]
+        line = {"method": method}
+        if "information" in of_method[0]:
+            line["reward supervision"] = of_method[0]["information"]
+        for name, of_task in scores.items():
+            values, rivals = (list(of_task.get(each, {}).values()) for each in (method, "GAC"))
             is_other = method != "GAC" and values and rivals and permutation_p(values, rivals) < 0.05
-            row[task] = format_interval(t_interval(values)) + (" †" if is_other else "") if values else ""
-        if len(scores) > 1 and columns:
-            is_complete = len(found) == len(scores)
-            row["IQM"] = format_interval(stratified_interval([list(of.values()) for of in found])) if is_complete else ""
-        row["seeds"] = format_count([len(of) for of in found])
-        rows.append(row)
-    return format_table(rows)
+            line[name] = format_interval(t_interval(values)) + (" †" if is_other else "") if values else ""
+        if len(scores) > 1 and value == "score":
+            found = [list(of_task[method].values()) for of_task in scores.values() if method in of_task]
+            line["IQM"] = format_interval(stratified_interval(found)) if len(found) == len(scores) else ""
+        line["seeds"] = format_count([len(of_task[method]) for of_task in scores.values() if method in of_task])
+        for label, name in {"CPU s": "train_cpu_s", "updates": "n_updates", "parameters": "n_parameters"}.items():
+            line[label] = format_count([round(float(row[name])) for row in of_method if row[name]])
+        lines.append(line)
+    return format_table(lines)
 
 
 def gain_table(rows: Sequence[Row]) -> str:
@@ -116,27 +120,6 @@ def published_table(tasks: Sequence[str]) -> str:
     return format_table(sorted(rows.values(), key=lambda row: row["reward supervision"] == "step")) if rows else ""
 
 
-def cost_table(rows: Sequence[Row], task: str) -> str:
-    """
-    Mean CPU seconds, updates and parameters of a training, a row per method.
-
-    :param rows: The rows.
-    :param task: Name of the column of the task.
-    """
-    of_methods: dict[str, list[Row]] = {}
-    for row in rows:
-        of_methods.setdefault(method_of(row), []).append(row)
-    names = {"CPU s": "train_cpu_s", "updates": "n_updates", "parameters": "n_parameters", "environment steps": "n_env_steps"}
-    lines = []
-    for method, of_method in of_methods.items():
-        line = {"method": method, "runs": str(len(of_method)), "on": str(len({row[task] for row in of_method}))}
-        for label, name in names.items():
-            values = [float(row[name]) for row in of_method if row[name]]
-            line[label] = format_count([round(value) for value in values]) if values else ""
-        lines.append(line)
-    return format_table(lines)
-
-
 def format_interval(interval: Interval) -> str:
     """A mean and its interval, with one decimal; NaN ends are left out."""
     ends = "" if math.isnan(interval.low) else f" ({interval.low:.1f} to {interval.high:.1f})"
@@ -144,7 +127,9 @@ def format_interval(interval: Interval) -> str:
 
 
 def format_count(counts: Sequence[int]) -> str:
-    """A number, or the range of several."""
+    """A number, the range of several, or nothing of none."""
+    if not counts:
+        return ""
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
@@ -202,43 +187,31 @@ def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path 
         elif rows and "env" in rows[0]:
             for rewards in dict.fromkeys(row["rewards"] for row in rows):
                 chosen = [row for row in rows if row["rewards"] == rewards]
-                scores = collect(chosen, "env", "mean_return")
-                parts += [
-                    f"## From scratch, online, {rewards} rewards: return",
-                    score_table(scores),
-                    cost_table(chosen, "env"),
-                ]
+                parts += [f"## From scratch, online, {rewards} rewards: return", score_table(chosen, "env", "mean_return")]
         else:
             raise ValueError(f"{path} has no rows of benchmarks.offline or benchmarks.online")
-    for path in curves if output is not None else ():
-        assert output is not None
-        picture = output.with_name(f"{path.stem}.png")
-        plot_curves(read_rows(path), picture)
-        parts.append(f"![Learning curves: mean over seeds, 95 % interval]({picture.name})")
-    page = "\n\n".join(parts) + "\n"
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
+        for path in curves:
+            plot_curves(read_rows(path), output.with_name(f"{path.stem}.png"))
+            parts.append(f"![Learning curves: mean over seeds, 95 % interval]({path.stem}.png)")
         with replace_when_complete(output) as partial:
-            partial.write_text(page, encoding="utf-8")
-    return page
+            partial.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return "\n\n".join(parts) + "\n"
 
 
 def _offline_parts(rows: Sequence[Row]) -> list[str]:
     scores = collect(rows, "task", "score")
-    parts = ["## Offline: normalised score", score_table(scores, {method_of(row): row["information"] for row in rows})]
+    parts = ["## Offline: normalised score", score_table(rows, "task", "score")]
     digests = {task: {row["data_digest"] for row in rows if row["task"] == task and row["data_digest"]} for task in scores}
     mixed = [task for task, found in digests.items() if len(found) > 1]
     if mixed:
         parts.append(f"**Rows of different data, which say nothing of each other: {', '.join(mixed)}.**")
-    finetuned = [row for row in rows if row["online_score"]]
-    parts += ["## Offline to online: normalised score", gain_table(finetuned)] if finetuned else []
-    published = published_table(list(scores))
-    parts += (
-        ["## Published, original D4RL data: to be read beside the tables above, not against them", published]
-        if published
-        else []
-    )
-    return [*parts, "## Cost of the offline phase", cost_table(rows, "task")]
+    if finetuned := [row for row in rows if row["online_score"]]:
+        parts += ["## Offline to online: normalised score", gain_table(finetuned)]
+    if published := published_table(list(scores)):
+        parts += ["## Published, original D4RL data: to be read beside the tables above, not against them", published]
+    return parts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
