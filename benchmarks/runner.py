@@ -166,11 +166,15 @@ def perform(job: Job, label: str, out: Path, options: Sequence[str]) -> bool:
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
         RUNNING.add(process)
-        assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line)
-            if line.startswith("eval "):
-                print(line, end="", flush=True)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last.append(line)
+                if line.startswith("eval "):
+                    print(line, end="", flush=True)
+        except BaseException:  # a single job at a time runs in the main thread, which signals stop
+            process.terminate()
+            raise
     RUNNING.discard(process)
     row = find_row(out, job.key()) if process.returncode == 0 else None
     print(f"{label}{job.name} failed:\n{''.join(last)}" if row is None else f"{label}{job.describe(row)}", flush=True)
