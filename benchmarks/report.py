@@ -5,7 +5,7 @@ One page of tables and pictures from the rows of many runs.
     python -m benchmarks.report runs/online.csv --curves runs/curves.csv --output runs/page.md
 
 The files are those of `benchmarks.offline` and `benchmarks.online`; curves are drawn beside the page. Without --output it is
-printed.
+printed. `--published` prints the scores of papers on the original D4RL data, which are to be read beside ours, not against them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.envs import TASKS
 from benchmarks.peers import PEERS
 from benchmarks.statistics import paired_permutation_p, permutation_p, stratified_interval, t_interval
-from benchmarks.table import Row, format_table, read_rows
+from benchmarks.table import Row, format_table, from_root, read_rows
 from sb3_gac.atomic import replace_when_complete
 from sb3_gac.plots.figure import CYCLE, count_steps, make_figure, save_figure, tidy
 from sb3_gac.plots.interval import Interval
@@ -179,7 +179,8 @@ def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path 
     :param output: The page, beside which pictures are drawn; None for no file.
     :raises ValueError: when a file is of neither command.
     """
-    parts = [NOTES]
+    names = " ".join(from_root(path).as_posix() for path in files)
+    parts = ["# Results", f"Made by `python -m benchmarks.report {names}`.", NOTES]
     for path in files:
         rows = read_rows(path)
         if rows and "task" in rows[0]:
@@ -209,18 +210,19 @@ def _offline_parts(rows: Sequence[Row]) -> list[str]:
         parts.append(f"**Rows of different data, which say nothing of each other: {', '.join(mixed)}.**")
     if finetuned := [row for row in rows if row["online_score"]]:
         parts += ["## Offline to online: normalised score", gain_table(finetuned)]
-    if published := published_table(list(scores)):
-        parts += ["## Published, original D4RL data: to be read beside the tables above, not against them", published]
     return parts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; its arguments are those of the command line if None."""
     parser = argparse.ArgumentParser("benchmarks.report", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, help="tables")
+    parser.add_argument("files", nargs="*", type=Path, help="tables")
     parser.add_argument("--curves", nargs="+", type=Path, default=[], help="tables of learning curves")
     parser.add_argument("--output", type=Path, help="the page, a Markdown file")
+    parser.add_argument("--published", nargs="*", metavar="TASK", help="print what others published for tasks (all), and stop")
     given = parser.parse_args(arguments)
+    if given.published is not None:
+        return print(published_table(given.published or list(TASKS)))
     try:
         page = write_page(given.files, given.curves, given.output)
     except (ValueError, ImportError) as error:

@@ -7,7 +7,9 @@ import pytest
 pytest.importorskip("gymnasium_robotics")
 pytest.importorskip("mujoco")
 pytest.importorskip("yaml")
-h5py = pytest.importorskip("h5py")
+pytest.importorskip("h5py")
+
+import h5py
 
 from benchmarks import offline
 from benchmarks.datasets import generate_dataset
@@ -20,7 +22,7 @@ from sb3_gac.data import load_dataset
 PENDULUM = Task("short-pendulum", "Pendulum-v1", 12, -400.0, 0.0)
 SMALL: dict[str, Any] = {
     **{"batch_size": 4, "n_encode_steps": 4, "n_score_steps": 4, "offline_gradient_steps": 6, "n_timesteps": 40},
-    **{"learning_starts": 10, "train_freq": 20, "gradient_steps": 2, "return_only": True},
+    **{"learning_starts": 10, "train_freq": 20, "gradient_steps": 2, "n_envs": 1, "return_only": True},
     **{"policy_kwargs.net_arch": [8], "policy_kwargs.n_candidates": 4},
 }
 

@@ -52,11 +52,13 @@ def test_the_gain_is_that_of_the_same_models() -> None:
     assert line == ["maze2d-umaze", "GAC", "10.0 (-14.8 to 34.8)", "12.0 (-15.3 to 39.3)", "2.0 (-0.5 to 4.5)", "0.25", "3"]
 
 
-def test_what_is_published() -> None:
+def test_what_is_published(capsys: pytest.CaptureFixture[str]) -> None:
     lines = cells(published_table(["maze2d-umaze"]))
     assert lines[0] == ["method", "reward supervision", "maze2d-umaze", "source"]
     assert ["GAC", "return", "67.8", "arXiv 2512.21527"] in lines
     assert published_table(["nothing"]) == ""
+    main(["--published", "maze2d-umaze"])
+    assert cells(capsys.readouterr().out) == lines
 
 
 def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +87,6 @@ def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest
     assert "**Rows of different data, which say nothing of each other: maze2d-umaze.**" in text
     assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and "](curves.png)" in text
     main(files)
-    assert "## Published" in capsys.readouterr().out
+    assert "| GAC " in capsys.readouterr().out
     with pytest.raises(ValueError, match="has no rows"):
         write_page([tmp_path / "curves.png.csv"])
