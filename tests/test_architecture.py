@@ -163,7 +163,7 @@ def test_there_are_files_to_check() -> None:
         ("sb3_gac/type_aliases.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sb3_gac.gac"),
         ("sb3_gac/hub.py", "import benchmarks.demo"),
         ("sb3_gac/__init__.py", "from benchmarks import demo"),
-        ("benchmarks/train.py", "from tests.test_architecture import ROOT"),
+        ("benchmarks/offline.py", "from tests.test_architecture import ROOT"),
         ("sb3_gac/utils.py", "import math"),
         ("sb3_gac/helpers/text.py", ""),
     ],
@@ -182,7 +182,7 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
         ("sb3_gac/gac.py", "from sb3_gac.data import Trajectory\nfrom sb3_gac.networks import PlanPrior"),
         ("sb3_gac/hub.py", "from sb3_gac import __version__, data\nfrom sb3_gac.gac import GAC"),
         ("sb3_gac/__init__.py", "from sb3_gac.hub import load_from_hub"),
-        ("benchmarks/train.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
+        ("benchmarks/offline.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
     ],
 )
 def test_a_right_import_passes(path: str, source: str) -> None:

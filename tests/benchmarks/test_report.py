@@ -79,7 +79,6 @@ def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest
     for part in (
         "## Offline: normalised score",
         "## Offline to online",
-        "## Published",
         "online, step rewards: return",
         "| PPO ",
     ):
