@@ -5,7 +5,7 @@ One page of tables and pictures from the rows of many runs.
     python -m benchmarks.report runs/online.csv --curves runs/curves.csv --output runs/page.md
 
 The files are those of `benchmarks.offline` and `benchmarks.online`; curves are drawn beside the page. Without --output it is
-printed. `--published` prints the scores of papers on the original D4RL data, which are to be read beside ours, not against them.
+printed. `--published` prints scores of papers on the original D4RL data, to be read beside ours, not against them.
 """
 
 import argparse

@@ -45,16 +45,13 @@ def open_study(name: str, storage: str, seed: int | None = None) -> "optuna.Stud
     """
     require("tune", "optuna")
     import optuna
-    from optuna.storages import JournalStorage, RDBStorage, RetryFailedTrialCallback
+    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    opened: Any
+    opened: Any = storage
     if "://" not in storage:
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
         opened = JournalStorage(JournalFileBackend(storage))
-    else:
-        # Trials of machines that are lost are done again
-        opened = RDBStorage(storage, heartbeat_interval=60, failed_trial_callback=RetryFailedTrialCallback(max_retry=1))
     return optuna.create_study(
         storage=opened,
         study_name=name,

@@ -112,7 +112,7 @@ def test_scales_are_those_of_the_data(d3rlpy: Any) -> None:
         assert float(config.action_scaler.maximum[0]) == 2.0
 
 
-@pytest.mark.parametrize("name", ["d3rlpy-bc10", *(name for name in PEERS if not name.endswith("-return")), "dt-return"])
+@pytest.mark.parametrize("name", [*(name for name in PEERS if not name.endswith("-return")), "dt-return"])
 def test_each_peer_makes_a_row(d3rlpy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(TASKS, PENDULUM.name, PENDULUM)
     monkeypatch.setattr("benchmarks.offline.load_dataset", lambda *_: make_dataset())
