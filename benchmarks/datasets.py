@@ -8,7 +8,6 @@ by D4RL's recipes. They are not D4RL's data: results on them are to be called *r
 import argparse
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
 import shutil
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.envs import TASKS, Task
 from benchmarks.episode import Episode
 from benchmarks.sac_recipe import MediumRecipe, MediumReplayRecipe, SacTraining
+from benchmarks.table import versions
 from benchmarks.waypoint import WaypointRecipe
 
 Recipe: TypeAlias = WaypointRecipe | MediumRecipe | MediumReplayRecipe
@@ -48,12 +47,7 @@ def dataset_id(name: str) -> str:
 
 
 def dataset_path(name: str, output: Path | None = None) -> Path:
-    """
-    Folder of the regenerated data set of a task, whether it exists or not.
-
-    :param name: name of the task.
-    :param output: root folder of the data sets; Minari's own (``MINARI_DATASETS_PATH``) if None.
-    """
+    """Folder of the data set of a task, whether it exists or not, under a root that is Minari's own if None."""
     if output is None:
         from minari.storage import get_dataset_path
 
@@ -62,11 +56,7 @@ def dataset_path(name: str, output: Path | None = None) -> Path:
 
 
 def generate_dataset(
-    name: str,
-    n_steps: int | None = None,
-    seed: int = 0,
-    output: Path | None = None,
-    overwrite: bool = False,
+    name: str, n_steps: int | None = None, seed: int = 0, output: Path | None = None, overwrite: bool = False
 ) -> Path:
     """
     Make the data set of a task, unless it is there.
@@ -96,8 +86,7 @@ def generate_dataset(
             raise ValueError(f"{path} was made otherwise: {found} instead of {origin}; overwrite it or choose another output")
         return path
     episodes = recipe.collect(task, seed, work_dir=path.parent / ".sac")
-    with tqdm(total=recipe.total_steps, desc=name, unit=" steps", unit_scale=True, disable=None) as bar:
-        write_dataset(path, task, _count(episodes, bar), {**origin, "description": recipe.description})
+    write_dataset(path, task, episodes, {**origin, "description": recipe.description})
     return path
 
 
@@ -119,12 +108,8 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
         # Gone by then unless something went wrong
         stack.callback(shutil.rmtree, partial, ignore_errors=True)
         env = stack.enter_context(contextlib.closing(task.make_env()))
-        storage = MinariStorage.new(
-            partial / "data",
-            observation_space=env.observation_space,
-            action_space=env.action_space,
-            env_spec=env.spec,
-        )
+        spaces = {"observation_space": env.observation_space, "action_space": env.action_space}
+        storage = MinariStorage.new(partial / "data", **spaces, env_spec=env.spec)
         storage.update_metadata(
             {
                 "dataset_id": f"{path.parent.name}/{path.name}",
@@ -132,10 +117,7 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
                 "author": {"The sb3_gac developers"},
                 "ref_min_score": task.ref_min_score,
                 "ref_max_score": task.ref_max_score,
-                "versions": {
-                    package: importlib.metadata.version(package)
-                    for package in ("gymnasium", "gymnasium-robotics", "mujoco", "numpy", "stable-baselines3", "torch")
-                },
+                "versions": versions(),
                 **metadata,
             }
         )
@@ -182,24 +164,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(summarize_dataset(path))
 
 
-def _count(episodes: Iterator[Episode], bar: "tqdm[None]") -> Iterator[Episode]:
-    for episode in episodes:
-        yield episode
-        bar.update(len(episode))
-
-
 def _to_minari(episode: Episode) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     ends = np.zeros((2, len(episode)), dtype=bool)
     ends[0, -1], ends[1, -1] = episode.terminated, not episode.terminated
-    return EpisodeBuffer(
-        observations=episode.observations,
-        actions=episode.actions,
-        rewards=episode.rewards,
-        terminations=ends[0],
-        truncations=ends[1],
-    )
+    arrays = {"observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards}
+    return EpisodeBuffer(**arrays, terminations=ends[0], truncations=ends[1])
 
 
 if __name__ == "__main__":

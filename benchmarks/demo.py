@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.datasets import generate_dataset, summarize_dataset
 from benchmarks.envs import TASKS, MazeTask
 from benchmarks.offline import Job, run_job
-from benchmarks.report import plot_curves
+from benchmarks.report import draw_curves
 from benchmarks.table import append_row, format_table, read_rows
 from sb3_gac import GAC
 from sb3_gac.plots.figure import save_figure
@@ -82,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     assert isinstance(task, MazeTask)
     for phase in ("offline", "online"):
         plot_plans(GAC.load(folder / f"model_{phase}"), task, folder / f"plans_{phase}.png", f"GAC on {TASK}, {phase}")
-    if curves.exists():
-        plot_curves(read_rows(curves), folder / "curves.png")
+    draw_curves(read_rows(curves), folder)
 
     scores = {"offline": row["score"], "then online": row["online_score"]}
     seconds = {"offline": row["train_cpu_s"], "then online": row["online_cpu_s"]}

@@ -48,12 +48,10 @@ MAZE_MAPS = {
 
 class FixedGoal(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """
-    Put the goal of a point maze at the very centre of its only goal cell.
+    Put the goal of a point maze, whose map holds one ``"g"``, at the very centre of that cell.
 
     Gymnasium-Robotics moves the goal by up to 0.25 in both directions at every reset. The benchmark observes no
     goal, so a goal that moves would be a hidden variable; D4RL's does not move.
-
-    :param env: a Gymnasium-Robotics point maze whose map holds one ``"g"``.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:

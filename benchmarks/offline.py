@@ -31,7 +31,7 @@ from benchmarks import runner
 from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
 from benchmarks.datasets import RECIPES, dataset_id, dataset_path, generate_dataset
 from benchmarks.envs import Task, find_task
-from benchmarks.evaluation import Array, CurveCallback, Predictor, evaluate, make_eval_env
+from benchmarks.evaluation import Array, CurveCallback, evaluate, make_eval_env
 from benchmarks.peers import PEERS, PeerLearner
 from benchmarks.recipes import change, load_recipe, load_yaml, model_arguments
 from benchmarks.table import ROOT, Row, from_root, provenance
@@ -118,33 +118,17 @@ class Job(runner.Job):
         return text
 
 
-class Learner:
-    """
-    What a job trains: phases to go through, and a policy to evaluate.
+class OwnLearner:
+    """GAC or behaviour cloning with its decoder: phases to go through, and a policy to evaluate."""
 
-    :param job: The job.
-    :param dataset: Its data set.
-    :param eval_env: Where its policy will be evaluated.
-    :param device: As in PyTorch.
-    """
-
-    def __init__(self, job: Job, dataset: OfflineDataset, eval_env: Any, device: str = "cpu") -> None:
-        self.phases: dict[str, Callable[[CurveCallback], object]]
-        self.model: GAC | None = None
-        self.policy: Predictor
-        if job.algo in PEERS:
-            self.peer = PeerLearner(PEERS[job.algo], job.overrides, dataset, eval_env, job.task.horizon, job.seed, device)
-            self.policy, self.phases = self.peer.policy, {"offline": self.peer.learn}
-            self.information: str = self.peer.peer.information
-            return
+    def __init__(self, job: Job, dataset: OfflineDataset, device: str) -> None:
         params = job.resolve()
         if job.algo == "bc10":
             dataset = replace(dataset, trajectories=best_trajectories(dataset.trajectories))
         env = make_vec_env(job.task.make_env, params["n_envs"], seed=job.seed)
-        arguments = model_arguments(params)
-        self.model = OWN_ALGOS[job.algo](env=env, seed=job.seed, device=device, **arguments)
-        self.policy = self.model
+        self.policy = self.model = OWN_ALGOS[job.algo](env=env, seed=job.seed, device=device, **model_arguments(params))
         self.information = {"bc": "none", "bc10": "return"}.get(job.algo, "return" if self.model.return_only else "step")
+        self.n_parameters = sum(map(th.numel, self.model.policy.parameters()))
         self.phases = {"offline": partial(self.model.learn_offline, dataset, params["offline_gradient_steps"])}
         if job.is_finetuned:
             self.phases["online"] = partial(self.model.learn, params["n_timesteps"])
@@ -152,12 +136,7 @@ class Learner:
     @property
     def n_updates(self) -> int:
         """Gradient steps so far."""
-        return self.peer.n_updates if self.model is None else self.model._n_updates
-
-    @property
-    def n_parameters(self) -> int:
-        """Parameters of all networks."""
-        return self.peer.n_parameters if self.model is None else sum(map(th.numel, self.model.policy.parameters()))
+        return self.model._n_updates
 
 
 def run_job(
@@ -186,19 +165,23 @@ def run_job(
     made_by, task = provenance(), job.task
     eval_env = make_eval_env(task, n_eval_episodes)
     dataset = load_dataset(job.source, eval_env.observation_space, eval_env.action_space)
-    learner = Learner(job, dataset, eval_env, device)
+    learner: OwnLearner | PeerLearner
+    if job.algo in PEERS:
+        learner = PeerLearner(PEERS[job.algo], job.overrides, dataset, eval_env, task.horizon, job.seed, device)
+    else:
+        learner = OwnLearner(job, dataset, device)
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | job.key()
     for phase, learn in learner.phases.items():
 
         def evaluate_now(n_episodes: int) -> float:
             return float(np.mean(evaluate(learner.policy, eval_env, n_episodes)))
 
-        if save is not None and learner.model is not None:
+        if save is not None and isinstance(learner, OwnLearner):
             learner.model.set_logger(configure(str(save / phase), ["csv"]))
         callback = CurveCallback(job.name, evaluate_now, eval_freq, curves, {**job.key(), "phase": phase}, tell)
         learn(callback)
         cpu_seconds = callback.cpu_seconds()
-        if save is not None and learner.model is not None:
+        if save is not None and isinstance(learner, OwnLearner):
             learner.model.save(save / f"model_{phase}")
         returns = evaluate(learner.policy, eval_env, n_eval_episodes)
         prefix = "" if phase == "offline" else "online_"
@@ -206,8 +189,7 @@ def run_job(
         row[f"{prefix}mean_return"], row[f"{prefix}std_return"] = float(np.mean(returns)), float(np.std(returns))
         row["online_cpu_s" if prefix else "train_cpu_s"] = round(cpu_seconds, 3)
         if phase == "online":
-            assert learner.model is not None
-            row["n_env_steps"] = learner.model.num_timesteps
+            row["n_env_steps"] = callback.num_timesteps
     eval_env.close()
     row |= {"information": learner.information, "n_updates": learner.n_updates, "n_eval_episodes": n_eval_episodes}
     row |= {"n_parameters": learner.n_parameters, "data_digest": data_digest(dataset), **made_by}

@@ -69,13 +69,8 @@ class PeerLearner:
     """
     A peer that is ready to learn from a data set, and acts as an SB3 algorithm does.
 
-    :param peer: The peer.
     :param overrides: ``n_updates``, and settings that take the place of the peer's own.
-    :param dataset: What to learn from.
-    :param env: Where it will be evaluated.
     :param horizon: Largest number of steps of an episode.
-    :param seed: Of the training.
-    :param device: As in PyTorch.
     :raises ImportError: telling how to install d3rlpy.
     :raises ValueError: when the spaces are not vectors, or a setting is not known.
     """
@@ -99,7 +94,8 @@ class PeerLearner:
 
         d3rlpy.seed(seed)
         params = dict(overrides)
-        self.peer = peer
+        self.information = peer.information
+        self.phases = {"offline": self.learn}
         self.n_updates = int(params.pop("n_updates", N_UPDATES))
         trajectories = visible_trajectories(peer, dataset.trajectories)
         self.algorithm = make_algorithm(peer, params, trajectories, dataset, horizon, device)
@@ -111,11 +107,7 @@ class PeerLearner:
             self.policy = SequencePolicy(self.algorithm, env, target_return, peer.information)
 
     def learn(self, callback: CurveCallback) -> None:
-        """
-        Learn, with evaluations on the way.
-
-        :param callback: Evaluates.
-        """
+        """Learn, with evaluations on the way."""
         import d3rlpy
         import structlog
 
@@ -142,12 +134,7 @@ class PeerLearner:
 
 
 def visible_trajectories(peer: Peer, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """
-    What a peer gets to see of a data set; a recording that was cut is truncated for it as for all others.
-
-    :param peer: The peer.
-    :param trajectories: The data set.
-    """
+    """What a peer gets to see of a data set; a recording that was cut is truncated for it as for all others."""
     if peer.best_fraction < 1:
         trajectories = best_trajectories(trajectories, peer.best_fraction)
     return list(trajectories) if peer.information == "step" else [_pay_at_end(trajectory) for trajectory in trajectories]
@@ -175,13 +162,9 @@ def make_algorithm(
     the same settings suit all data: to values of about 100 for temporal difference learning, to returns of about 1 for
     Decision Transformers.
 
-    :param peer: The peer.
     :param params: Settings that take the place of the peer's own.
     :param trajectories: What it will learn from.
     :param dataset: Has the spaces, and the returns of all trajectories.
-    :param horizon: Largest number of steps of an episode.
-    :param device: As in PyTorch.
-    :raises ValueError: when the spaces are not vectors, or a setting is not known.
     """
     import d3rlpy
     from d3rlpy import preprocessing
@@ -235,11 +218,7 @@ def make_buffer(trajectories: Sequence[Trajectory]) -> Any:
 
 
 class ReactivePolicy:
-    """
-    A policy of d3rlpy that sees one observation.
-
-    :param algorithm: The algorithm of d3rlpy.
-    """
+    """A policy of d3rlpy that sees one observation."""
 
     def __init__(self, algorithm: Any) -> None:
         self.algorithm = algorithm
@@ -252,14 +231,7 @@ class ReactivePolicy:
 
 
 class SequencePolicy:
-    """
-    A Decision Transformer conditioned on a return.
-
-    :param algorithm: The algorithm of d3rlpy.
-    :param env: Where it acts.
-    :param target_return: The return, in env units.
-    :param information: Of a peer that knows returns only, no reward is subtracted from it before the end.
-    """
+    """A Decision Transformer conditioned on a return; with returns only, no reward is subtracted from it before the end."""
 
     def __init__(self, algorithm: Any, env: DummyVecEnv, target_return: float, information: str) -> None:
         self.actors = [algorithm.as_stateful_wrapper(target_return) for _ in range(env.num_envs)]

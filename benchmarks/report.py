@@ -9,7 +9,6 @@ printed. `--published` prints scores of papers on the original D4RL data, to be 
 """
 
 import argparse
-import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from benchmarks.peers import PEERS
 from benchmarks.statistics import paired_permutation_p, permutation_p, stratified_interval, t_interval
 from benchmarks.table import Row, format_table, from_root, read_rows
 from sb3_gac.atomic import replace_when_complete
-from sb3_gac.plots.figure import CYCLE, count_steps, make_figure, save_figure, tidy
+from sb3_gac.plots.curve import Curve, plot_curves
+from sb3_gac.plots.figure import save_figure
 from sb3_gac.plots.interval import Interval
 
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -134,40 +134,24 @@ def format_count(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def plot_curves(points: Sequence[Row], path: Path) -> None:
-    """
-    Draw learning curves with their 95 % intervals over seeds, a panel per task.
-
-    :param points: Rows of ``--curves``.
-    :param path: The PNG file.
-    """
-    panels: dict[str, dict[str, dict[str, list[Row]]]] = {}
+def draw_curves(points: Sequence[Row], folder: Path) -> list[Path]:
+    """Draw the learning curves of rows of ``--curves``, a picture for each task; return the pictures."""
+    tasks: dict[str, dict[str, dict[str, list[Row]]]] = {}
     for point in points:
         title = ", ".join(filter(None, (point.get("env") or point["task"], point.get("rewards"), point.get("phase"))))
-        panels.setdefault(title, {}).setdefault(method_of(point), {}).setdefault(point["seed"], []).append(point)
-    colors = dict(zip(dict.fromkeys(method_of(point) for point in points), itertools.cycle(CYCLE), strict=False))
-    n_columns = min(len(panels), 3)
-    figure = make_figure(width=1.2 + 3.6 * n_columns, height=0.9 + 2.9 * -(-len(panels) // n_columns))
-    all_axes = list(figure.subplots(-(-len(panels) // n_columns), n_columns, squeeze=False).flat)
-    for axes in all_axes[len(panels) :]:
-        axes.set_visible(False)
-    for axes, (title, methods) in zip(all_axes, panels.items(), strict=False):
-        for method, seeds in methods.items():
-            # Where seeds were evaluated at different steps, the first so many of each are taken
-            together = list(zip(*seeds.values(), strict=False))
-            steps = [float(np.mean([float(point["step"]) for point in at_once])) for at_once in together]
-            ends = [t_interval([float(point["mean_return"]) for point in at_once]) for at_once in together]
-            axes.plot(steps, [end.mean for end in ends], color=colors[method], linewidth=1.6, label=method)
-            axes.fill_between(
-                steps, [end.low for end in ends], [end.high for end in ends], color=colors[method], alpha=0.15, linewidth=0
-            )
-        axes.set_title(title, fontsize=10)
-        axes.locator_params(axis="x", nbins=4)
-        tidy(axes, "steps", "return")
-        count_steps(axes)
-    handles = {label: handle for a in figure.axes for handle, label in zip(*a.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    save_figure(figure, path)
+        tasks.setdefault(title, {}).setdefault(method_of(point), {}).setdefault(point["seed"], []).append(point)
+    pictures = []
+    for title, methods in tasks.items():
+        runs = {method: [_curve(of_seed) for of_seed in seeds.values()] for method, seeds in methods.items()}
+        x_label = "gradient steps" if title.endswith(", offline") else "environment steps"
+        pictures.append(folder / f"curves-{title.replace(', ', '-')}.png")
+        save_figure(plot_curves(runs, title, x_label=x_label), pictures[-1])
+    return pictures
+
+
+def _curve(points: Sequence[Row]) -> Curve:
+    steps, returns = ([float(point[name]) for point in points] for name in ("step", "mean_return"))
+    return Curve(np.array(steps), np.array(returns)[:, None])
 
 
 def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path | None = None) -> str:
@@ -194,8 +178,7 @@ def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path 
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         for path in curves:
-            plot_curves(read_rows(path), output.with_name(f"{path.stem}.png"))
-            parts.append(f"![Learning curves: mean over seeds, 95 % interval]({path.stem}.png)")
+            parts += [f"![{picture.stem}]({picture.name})" for picture in draw_curves(read_rows(path), output.parent)]
         with replace_when_complete(output) as partial:
             partial.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return "\n\n".join(parts) + "\n"

@@ -39,8 +39,8 @@ def stratified_interval(
     """
     A statistic over all runs of several tasks and its 95 % bootstrap interval, seeds resampled within each task.
 
-    As in "Deep Reinforcement Learning at the Edge of the Statistical Precipice", arXiv 2108.13264, but that deviations from the
-    mean of a task are widened to an unbiased variance: with few seeds the interval is too narrow otherwise.
+    As in "Deep Reinforcement Learning at the Edge of the Statistical Precipice", arXiv 2108.13264, but that deviations from
+    the mean of a task are widened to an unbiased variance: with few seeds the interval is too narrow otherwise.
 
     :param scores: Of each task, one per seed.
     :param statistic: Of all runs, over the last axis.

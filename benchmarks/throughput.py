@@ -31,12 +31,7 @@ WARM_UPS = 5
 
 
 def median_cpu_ms(function: Callable[[], object], repeats: int) -> float:
-    """
-    Median CPU time of a call, in milliseconds.
-
-    :param function: What to call.
-    :param repeats: Number of calls that count; a few come before.
-    """
+    """Median CPU time of a number of calls, in milliseconds; a few calls before them do not count."""
     seconds = []
     for _ in range(WARM_UPS + repeats):
         start = time.process_time()

@@ -77,14 +77,7 @@ def suggest_overrides(trial: "optuna.Trial", job: Job) -> dict[str, Any]:
 
 
 def value_of_trial(trial: "optuna.Trial", job: Job, n_eval_episodes: int) -> float:
-    """
-    Train and evaluate what a trial suggests.
-
-    :param trial: The trial.
-    :param job: What to train.
-    :param n_eval_episodes: Episodes of the last evaluation.
-    :raises optuna.TrialPruned: when it falls behind, or its loss is not finite.
-    """
+    """Train and evaluate what a trial suggests; it is pruned when it falls behind, or its loss is not finite."""
     import optuna
 
     n_reported = 0

@@ -16,11 +16,8 @@ from benchmarks.episode import Episode
 
 def shortest_path(task: MazeTask, start: tuple[int, int], target: tuple[int, int]) -> list[tuple[int, int]]:
     """
-    Cells of a shortest path by breadth-first search.
+    Cells (row, column) of a shortest path by breadth-first search, without its start.
 
-    :param task: the maze.
-    :param start: (row, column) to leave from; not part of the path.
-    :param target: (row, column) to arrive at; the last cell of the path.
     :raises ValueError: when walls part the two.
     """
     free = set(task.free_cells)
@@ -68,22 +65,10 @@ class WaypointRecipe:
     action_noise: float = 0.5
     waypoint_noise: float = 0.1
 
-    @property
-    def description(self) -> str:
-        return "Way-point controller with noisy actions on its way to random targets, rewarded at the task's fixed goal."
-
-    @property
-    def total_steps(self) -> int:
-        return self.n_steps
+    description = "Way-point controller with noisy actions on its way to random targets, rewarded at the task's fixed goal."
 
     def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
-        """
-        Make the trajectories.
-
-        :param task: A maze.
-        :param seed: Of the start, the targets, the way-points and the noise.
-        :param work_dir: Not used; an interrupted generation starts again.
-        """
+        """Make the trajectories of a maze; an interrupted generation starts again, whatever the working directory."""
         if not isinstance(task, MazeTask):
             raise TypeError(f"way-points need a maze, {task.name} is none")
         rng = np.random.default_rng(seed)
@@ -126,16 +111,10 @@ class WaypointController:
     A proportional controller with damping that drives the point from way-point to way-point.
 
     One way-point per cell of a shortest path: somewhere near the centre of each cell, the very centre of the last.
-
-    :param recipe: its gains and thresholds.
-    :param task: the maze.
-    :param rng: source of the way-points' positions.
     """
 
     def __init__(self, recipe: WaypointRecipe, task: MazeTask, rng: np.random.Generator) -> None:
-        self.recipe = recipe
-        self.task = task
-        self.rng = rng
+        self.recipe, self.task, self.rng = recipe, task, rng
         self.waypoints: list[tuple[float, float]] = []
         self.index = 0
 
@@ -159,16 +138,10 @@ class WaypointController:
 
 
 class PointSimulator:
-    """
-    The simulation of a point maze without the layers around it, which cost more than the physics.
-
-    :param maze_env: a Gymnasium-Robotics point maze that was reset.
-    """
+    """The simulation of a point maze that was reset, without the layers around it, which cost more than the physics."""
 
     def __init__(self, maze_env: Any) -> None:
-        self.maze_env = maze_env
-        self.model = maze_env.model
-        self.data = maze_env.data
+        self.maze_env, self.model, self.data = maze_env, maze_env.model, maze_env.data
         # Views, to be read from and written to at every step
         self.qpos, self.qvel, self.ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
 

@@ -84,8 +84,10 @@ def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest
     ):
         assert part in text
     assert "**Rows of different data, which say nothing of each other: maze2d-umaze.**" in text
-    assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and "](curves.png)" in text
+    assert (tmp_path / "curves-Pendulum-v1-step.png").read_bytes()[
+        :4
+    ] == b"\x89PNG" and "](curves-Pendulum-v1-step.png)" in text
     main(files)
     assert "| GAC " in capsys.readouterr().out
     with pytest.raises(ValueError, match="has no rows"):
-        write_page([tmp_path / "curves.png.csv"])
+        write_page([tmp_path / "nothing.csv"])
