@@ -10,7 +10,7 @@ pytest.importorskip("gymnasium_robotics")
 import gymnasium_robotics
 from gymnasium_robotics.envs.maze import maps
 
-from benchmarks.envs import TASKS, FixedGoal, MazeTask, Task
+from benchmarks.envs import TASKS, FixedGoal, MazeTask, Task, find_task
 
 MAZES = ["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 # D4RL's own strings: '#' wall, 'O' free, 'G' goal
@@ -43,8 +43,8 @@ def test_there_are_nine_tasks():
 
 
 def test_unknown_task():
-    with pytest.raises(KeyError, match="no benchmark task 'maze2d-huge'; known: maze2d-umaze"):
-        TASKS["maze2d-huge"].make_env()
+    with pytest.raises(ValueError, match="no benchmark task and no environment 'maze2d-huge'.*; tasks: maze2d-umaze"):
+        find_task("maze2d-huge")
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
