@@ -32,7 +32,7 @@ def load_recipe(*names: str) -> dict[str, Any]:
     """The recipe of the first of the names that has one, else the default."""
     recipes = load_yaml(RECIPES)
     recipe = recipes[next((name for name in names if name in recipes), "default")]
-    return {"n_envs": 1, "n_timesteps": 0, **copy.deepcopy(recipe)}
+    return {"n_envs": 1, "n_timesteps": 0, "offline_gradient_steps": 4000, **copy.deepcopy(recipe)}
 
 
 def change(params: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from benchmarks.offline import Job
 from benchmarks.tune import open_study, search
 
 FOLDER = Path("runs") / "tune-example"
-DATA_STEPS, GRADIENT_STEPS, EPISODES = 20_000, 200, 5
+DATA_STEPS, GRADIENT_STEPS, EPISODES = 5_000, 40, 2
 
 if __name__ == "__main__":
     data = generate_dataset("maze2d-umaze", DATA_STEPS, output=FOLDER / "data")

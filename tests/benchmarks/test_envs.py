@@ -43,7 +43,7 @@ def test_there_are_nine_tasks():
 
 
 def test_unknown_task():
-    with pytest.raises(ValueError, match="no benchmark task and no environment 'maze2d-huge'.*; tasks: maze2d-umaze"):
+    with pytest.raises(ValueError, match=r"no benchmark task and no environment 'maze2d-huge'.*; tasks: maze2d-umaze"):
         find_task("maze2d-huge")
 
 
