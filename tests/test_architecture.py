@@ -174,7 +174,7 @@ def test_there_are_files_to_check() -> None:
         ("sb3_gac/plots/maze.py", "from sb3_gac.hub.push import push_to_hub"),
         ("sb3_gac/gac.py", "def load():\n    from sb3_gac.checkpoint import load_checkpoint"),
         ("sb3_gac/__init__.py", "from benchmarks import demo"),
-        ("benchmarks/train.py", "from tests.test_architecture import ROOT"),
+        ("benchmarks/offline.py", "from tests.test_architecture import ROOT"),
         ("sb3_gac/utils.py", "import math"),
         ("sb3_gac/helpers/text.py", ""),
     ],
@@ -197,7 +197,7 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
             "from sb3_gac.hub.push import load_from_hub\nfrom sb3_gac.plots.figure import save_figure",
         ),
         ("sb3_gac/__init__.py", "from sb3_gac.hub import load_from_hub"),
-        ("benchmarks/train.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
+        ("benchmarks/offline.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
     ],
 )
 def test_a_right_import_passes(path: str, source: str) -> None:

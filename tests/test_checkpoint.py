@@ -14,9 +14,9 @@ import torch as th
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from benchmarks.resume import kill_and_resume
 from sb3_gac import GAC, ExactCheckpointCallback, atomic, latest_checkpoint, load_checkpoint, save_checkpoint
 from sb3_gac.data import TrajectoryReplayBuffer
+from tests.killing import kill_and_resume
 
 N_OFFLINE, N_ONLINE = 20, 60
 
@@ -273,6 +273,6 @@ def test_the_manifest_lists_every_other_file(small_gac, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_processes_resume():
-    n_identical, hits = kill_and_resume(2, offline_steps=25, online_steps=50, start_method="spawn")
+    n_identical, hits = kill_and_resume(2, offline_steps=25, online_steps=50)
     assert n_identical == 2
     assert hits["before the first checkpoint"] + hits["offline"] + hits["online"] == 2
