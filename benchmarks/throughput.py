@@ -52,27 +52,24 @@ def make_dataset() -> OfflineDataset:
     return OfflineDataset(trajectories, observation_space, spaces.Box(-1, 1, (ACTION_DIM,), np.float32), "random")
 
 
-def measure(hidden: int, batch_size: int, n_steps: int, repeats: int) -> list[dict[str, Any]]:
+def measure(hidden: int, batch_size: int, repeats: int) -> list[dict[str, Any]]:
     """
     Rows of what was measured, its value and its unit.
 
     :param hidden: Size of the two hidden layers of each network.
-    :param batch_size: Trajectories per gradient step.
-    :param n_steps: Steps drawn of each trajectory, half to encode and half to score.
+    :param batch_size: Segments per gradient step.
     :param repeats: Calls that each median is of.
     """
     model = GAC(
         "MlpLatentPolicy",
         batch_size=batch_size,
-        n_encode_steps=n_steps // 2,
-        n_score_steps=n_steps - n_steps // 2,
         policy_kwargs={"net_arch": [hidden, hidden]},
         seed=0,
         device="cpu",
     )
     model.set_offline_data(make_dataset())
     model.set_logger(Logger(folder=None, output_formats=[]))
-    size = f"{batch_size} trajectories x {n_steps} steps, hidden {hidden}"
+    size = f"{batch_size} segments, hidden {hidden}"
     step_ms = median_cpu_ms(lambda: model.train(gradient_steps=1, batch_size=batch_size), repeats)
     rows: list[tuple[str, float, str]] = [
         (f"gradient step, {size}", step_ms, "CPU ms"),
@@ -98,12 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--hidden", type=int, default=256, help="size of the hidden layers (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=64, help="trajectories (default: %(default)s)")
-    parser.add_argument("--n-steps", type=int, default=64, help="steps of each trajectory (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=100, help="calls that each median is of (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="CSV file to add the rows to")
     given = parser.parse_args(arguments)
     th.set_num_threads(1)
-    rows = measure(given.hidden, given.batch_size, given.n_steps, given.repeats)
+    rows = measure(given.hidden, given.batch_size, given.repeats)
     print(format_table([{**row, "value": f"{row['value']:,g}"} for row in rows]))
     made_by = provenance()
     for row in rows if given.output is not None else ():

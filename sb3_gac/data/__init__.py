@@ -8,7 +8,6 @@ from sb3_gac.data.trajectory import Trajectory
 from sb3_gac.lazy import import_lazily
 
 if TYPE_CHECKING:
-    from sb3_gac.data.completion import complete_trajectories
     from sb3_gac.data.d4rl import load_d4rl
     from sb3_gac.data.dataset import OfflineDataset, load_dataset
     from sb3_gac.data.minari import load_minari
@@ -20,7 +19,6 @@ __all__ = [
     "TrajectoryReplayBuffer",
     "buffer_trajectories",
     "check_spaces",
-    "complete_trajectories",
     "load_d4rl",
     "load_dataset",
     "load_minari",
@@ -31,7 +29,6 @@ __all__ = [
 __getattr__ = import_lazily(
     __name__,
     {
-        "sb3_gac.data.completion": ("complete_trajectories",),
         "sb3_gac.data.d4rl": ("load_d4rl",),
         "sb3_gac.data.dataset": ("OfflineDataset", "load_dataset"),
         "sb3_gac.data.minari": ("load_minari",),

@@ -34,7 +34,7 @@ Class = TypeVar("Class", bound=type)
 
 # Memory may be taken for a number before it is compared with anything; those of these fields take none
 MAX_NUMBER, MAX_COUNT = 10**6, 2**63 - 1
-_COUNTS = ("buffer_size", "learning_starts", "kl_warmup", "seed", "start", "progress")
+_COUNTS = ("buffer_size", "learning_starts", "seed", "start", "progress")
 # Fields that hold dicts, with any keys, of what they hold themselves
 _OF_ONE_KIND = ("spaces", "obs_rms")
 

@@ -55,7 +55,7 @@ class PriorPolicy:
         actor = self.model.policy.actor
         actor.set_training_mode(False)
         with th.no_grad():
-            features = actor.extract_features(actor.obs_to_tensor(observation)[0], at_start=True)
+            features = actor.extract_features(actor.obs_to_tensor(observation)[0])
             prior = actor.model.plan_prior(features)
             plans: Array = prior.at(th.randn_like(prior.mean)).cpu().numpy()
         return plans
