@@ -1,58 +1,28 @@
-"""Behaviour cloning with one of GAC's decoders, without a plan."""
+"""Behaviour cloning with GAC's decoder, without a plan: what a plan is worth is read against it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.type_aliases import GymEnv
 
-from sb3_gac import GAC, LatentPlanPolicy
+from benchmarks.recipes import HYPERPARAMS
+from sb3_gac import GAC
 from sb3_gac.data import Trajectory
 from sb3_gac.type_aliases import ElboTerms, TrajectoryBatch
 
-# The mean of N(0, I) is then the only plan there is, and one network with a Gaussian clones it, as elsewhere
-PLAIN = {
-    "n_decoders": 1,
-    "use_isotropic_gaussian": False,
-    "nll_beta": 0.0,
-    "n_waves": 0,
-    "use_conditional_prior": False,
-    "use_encoder": False,
-    "n_candidates": 1,
-    "clock_scale": 0.0,
-    "exploit_steps": 0,
-}
+CLONING = HYPERPARAMS / "bc.yml"
 
 
 class BehaviourCloning(GAC):
     """
-    GAC without plans: a single decoder, given a plan of zeros, the same optimiser and number of actions per step.
+    GAC whose plan is zero and whose decoder learns alone, from independent transitions, as many as GAC scores actions.
 
-    Transitions are drawn uniformly and independently, which suits cloning better than so many steps of each of a few
-    trajectories. It learns offline only; for 10 % BC, hand it the :func:`best_trajectories`.
-
-    :param policy: as GAC's.
-    :param env: as GAC's.
-    :param policy_kwargs: as GAC's; what concerns plans, several decoders, waves, the Gaussian or weights has no effect.
-    :param kwargs: the other arguments of GAC; what concerns plans and returns has no effect.
+    Made from the settings of ``hyperparams/bc.yml``; it learns offline only.
     """
 
-    def __init__(
-        self,
-        policy: str | type[LatentPlanPolicy],
-        env: GymEnv | str | None = None,
-        *,
-        policy_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        kwargs |= {"completion_horizon": None, "advantage_temperature": None}  # clone what was recorded, all steps alike
-        super().__init__(policy, env, policy_kwargs={**(policy_kwargs or {}), **PLAIN}, **kwargs)
-
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
-        """As many actions as GAC scores, the encoder's share left out, each from a trajectory of its own."""
         assert self.offline_buffer is not None, "behaviour cloning needs a data set"
-        return self.offline_buffer.sample(batch_size * self.n_score_steps, 1, self._vec_normalize_env)
+        return self.offline_buffer.sample(batch_size * self.n_steps, 1, self._vec_normalize_env)
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         features = self.policy.step_features(batch.observations, batch.ages)
@@ -66,8 +36,8 @@ def best_trajectories(trajectories: Sequence[Trajectory], fraction: float = 0.1)
     """
     The fewest trajectories with the highest returns that together hold a fraction of all transitions, best first.
 
-    :param trajectories: a data set.
-    :param fraction: share of the transitions, in (0, 1].
+    :param trajectories: A data set.
+    :param fraction: Fraction of the transitions, in (0, 1].
     :raises ValueError: when the fraction is not in (0, 1].
     """
     if not 0 < fraction <= 1:

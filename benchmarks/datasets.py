@@ -8,21 +8,22 @@ by D4RL's recipes. They are not D4RL's data: results on them are to be called *r
 import argparse
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from tqdm import tqdm
 
-from benchmarks.envs import TASKS, Task, get_task
-from benchmarks.episode import Episode, Recipe
+from benchmarks.envs import TASKS, Task
+from benchmarks.episode import Episode
 from benchmarks.sac_recipe import MediumRecipe, MediumReplayRecipe, SacTraining
+from benchmarks.table import versions
 from benchmarks.waypoint import WaypointRecipe
+
+Recipe: TypeAlias = WaypointRecipe | MediumRecipe | MediumReplayRecipe
 
 SAC_TRAININGS = {
     "hopper": SacTraining(return_threshold=1400),
@@ -41,21 +42,12 @@ RECIPES: dict[str, Recipe] = {
 
 
 def dataset_id(name: str) -> str:
-    """
-    Minari id of the regenerated data set of a task.
-
-    :param name: name of the task.
-    """
+    """Minari id of the regenerated data set of a task."""
     return f"gac/{name}-v0"
 
 
 def dataset_path(name: str, output: Path | None = None) -> Path:
-    """
-    Folder of the regenerated data set of a task, whether it exists or not.
-
-    :param name: name of the task.
-    :param output: root folder of the data sets; Minari's own (``MINARI_DATASETS_PATH``) if None.
-    """
+    """Folder of the data set of a task, whether it exists or not, under a root that is Minari's own if None."""
     if output is None:
         from minari.storage import get_dataset_path
 
@@ -64,11 +56,7 @@ def dataset_path(name: str, output: Path | None = None) -> Path:
 
 
 def generate_dataset(
-    name: str,
-    n_steps: int | None = None,
-    seed: int = 0,
-    output: Path | None = None,
-    overwrite: bool = False,
+    name: str, n_steps: int | None = None, seed: int = 0, output: Path | None = None, overwrite: bool = False
 ) -> Path:
     """
     Make the data set of a task, unless it is there.
@@ -79,17 +67,16 @@ def generate_dataset(
     :param output: root folder of the data sets; Minari's own if None.
     :param overwrite: make it again; the old one is replaced once the new one is complete.
     :return: its folder.
-    :raises KeyError: when there is no such task.
     :raises ValueError: when the data set that is there has another recipe or seed and is not to be overwritten, or
         when ``n_steps`` is not positive or cannot be chosen.
     """
-    task, recipe = get_task(name), RECIPES[name]
+    task, recipe = TASKS[name], RECIPES[name]
     if n_steps is not None:
         if n_steps <= 0:
             raise ValueError(f"a data set needs a positive number of steps, not {n_steps}")
         if isinstance(recipe, MediumReplayRecipe):
             raise ValueError(f"the steps of {name} are those until SAC reaches its return, they cannot be chosen")
-        recipe = dataclasses.replace(recipe, n_steps=n_steps)  # type: ignore[type-var]
+        recipe = dataclasses.replace(recipe, n_steps=n_steps)
     path = dataset_path(name, output)
     origin = {"seed": seed, "recipe": describe(recipe)}
     if path.exists() and not overwrite:
@@ -99,8 +86,7 @@ def generate_dataset(
             raise ValueError(f"{path} was made otherwise: {found} instead of {origin}; overwrite it or choose another output")
         return path
     episodes = recipe.collect(task, seed, work_dir=path.parent / ".sac")
-    with tqdm(total=recipe.total_steps, desc=name, unit=" steps", unit_scale=True, disable=None) as bar:
-        write_dataset(path, task, _count(episodes, bar), {**origin, "description": recipe.description})
+    write_dataset(path, task, episodes, {**origin, "description": recipe.description})
     return path
 
 
@@ -122,12 +108,8 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
         # Gone by then unless something went wrong
         stack.callback(shutil.rmtree, partial, ignore_errors=True)
         env = stack.enter_context(contextlib.closing(task.make_env()))
-        storage = MinariStorage.new(
-            partial / "data",
-            observation_space=env.observation_space,
-            action_space=env.action_space,
-            env_spec=env.spec,
-        )
+        spaces = {"observation_space": env.observation_space, "action_space": env.action_space}
+        storage = MinariStorage.new(partial / "data", **spaces, env_spec=env.spec)
         storage.update_metadata(
             {
                 "dataset_id": f"{path.parent.name}/{path.name}",
@@ -135,10 +117,7 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
                 "author": {"The sb3_gac developers"},
                 "ref_min_score": task.ref_min_score,
                 "ref_max_score": task.ref_max_score,
-                "versions": {
-                    package: importlib.metadata.version(package)
-                    for package in ("gymnasium", "gymnasium-robotics", "mujoco", "numpy", "stable-baselines3", "torch")
-                },
+                "versions": versions(),
                 **metadata,
             }
         )
@@ -149,22 +128,14 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """
-    A recipe as JSON holds it.
-
-    :param recipe: a dataclass.
-    """
-    fields = dataclasses.asdict(recipe)  # type: ignore[call-overload]
+    """A recipe as JSON holds it."""
+    fields = dataclasses.asdict(recipe)
     description: dict[str, Any] = json.loads(json.dumps({"name": type(recipe).__name__, **fields}))
     return description
 
 
 def summarize_dataset(path: Path) -> str:
-    """
-    Number and returns of the trajectories of a data set, in a line.
-
-    :param path: folder of the data set.
-    """
+    """Number and returns of the trajectories of a data set, in a line."""
     import minari
 
     dataset = minari.MinariDataset(path / "data")
@@ -177,11 +148,7 @@ def summarize_dataset(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """
-    The command.
-
-    :param arguments: those of the command line if None.
-    """
+    """The command; its arguments are those of the command line if None."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.datasets", description=__doc__)
     parser.add_argument("names", nargs="+", choices=tuple(TASKS), metavar="NAME", help=", ".join(TASKS))
     parser.add_argument("--steps", type=int, help="steps in all (default: mazes 300,000, medium 200,000)")
@@ -197,24 +164,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(summarize_dataset(path))
 
 
-def _count(episodes: Iterator[Episode], bar: "tqdm[None]") -> Iterator[Episode]:
-    for episode in episodes:
-        yield episode
-        bar.update(len(episode))
-
-
 def _to_minari(episode: Episode) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     ends = np.zeros((2, len(episode)), dtype=bool)
     ends[0, -1], ends[1, -1] = episode.terminated, not episode.terminated
-    return EpisodeBuffer(
-        observations=episode.observations,
-        actions=episode.actions,
-        rewards=episode.rewards,
-        terminations=ends[0],
-        truncations=ends[1],
-    )
+    arrays = {"observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards}
+    return EpisodeBuffer(**arrays, terminations=ends[0], truncations=ends[1])
 
 
 if __name__ == "__main__":

@@ -48,12 +48,10 @@ MAZE_MAPS = {
 
 class FixedGoal(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """
-    Put the goal of a point maze at the very centre of its only goal cell.
+    Put the goal of a point maze, whose map holds one ``"g"``, at the very centre of that cell.
 
     Gymnasium-Robotics moves the goal by up to 0.25 in both directions at every reset. The benchmark observes no
     goal, so a goal that moves would be a hidden variable; D4RL's does not move.
-
-    :param env: a Gymnasium-Robotics point maze whose map holds one ``"g"``.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -201,7 +199,7 @@ def find_task(env: str | None, data: str | None = None) -> Task:
     """
     A benchmark task, or what stands for one: an environment whose reference scores are NaN where nobody knows them.
 
-    :param env: name of a task or Gymnasium id; "data" for the environment that the data set names, which runs what its
+    :param env: Name of a task or Gymnasium id; "data" for the environment that the data set names, which runs what its
         files say.
     :param data: Minari id or path.
     :raises ValueError: when there is no such environment, or none is named.
@@ -223,26 +221,3 @@ def find_task(env: str | None, data: str | None = None) -> Task:
     metadata = dataset.storage.metadata
     references = (metadata.get("ref_min_score", np.nan), metadata.get("ref_max_score", np.nan))
     return MinariTask(dataset.id, dataset.env_spec.id, dataset.env_spec.max_episode_steps or -1, *references, dataset)
-
-
-def make_env(task: str | Task) -> gym.Env[Any, Any]:
-    """
-    Build the evaluation environment of a task.
-
-    :param task: a task or its name.
-    :raises KeyError: for an unknown name; the message lists the known ones.
-    """
-    return (task if isinstance(task, Task) else get_task(task)).make_env()
-
-
-def get_task(name: str) -> Task:
-    """
-    The task of that name.
-
-    :param name: such as ``maze2d-umaze`` or ``hopper-medium-replay``.
-    :raises KeyError: for an unknown name; the message lists the known ones.
-    """
-    try:
-        return TASKS[name]
-    except KeyError:
-        raise KeyError(f"no benchmark task {name!r}; known: {', '.join(TASKS)}") from None

@@ -10,26 +10,13 @@ GAC runs with its defaults, its peers with the tuned parameters of the RL Zoo. J
 """
 
 import argparse
-import ast
-import csv
 import importlib
-import importlib.metadata
 import importlib.util
-import io
 import itertools
 import json
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +24,15 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnv, IdentityEnvBox, IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
-from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize, sync_envs_normalization
-from torch import nn
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from benchmarks.job import ROOT, Row, from_root, read_rows
-from benchmarks.record import format_table
+from benchmarks import runner
+from benchmarks.evaluation import Array, CurveCallback, evaluate
+from benchmarks.recipes import load_yaml, parse_zoo_value
+from benchmarks.table import Row, format_table, provenance, read_rows
 
-# Changes of GAC by the name of the control; dotted names enter dicts, as with --set
-CONTROLS: dict[str, dict[str, Any]] = {
-    "no-weights": {"advantage_temperature": None},
-    "no-plan": {"kl_coef": 1000.0},
-}
 ALGOS = {
     "gac": "sb3_gac:GAC",
     "ppo": "stable_baselines3:PPO",
@@ -73,9 +53,6 @@ UNSUPPORTED = ("env_wrapper", "vec_env_wrapper", "frame_stack", "callback", "noi
 OUT = Path(__file__).parent / "results" / "online.csv"
 EVAL_SEED = 1000  # plus the seed of the training
 N_EVAL_EPISODES = 20
-N_CURVE_EPISODES = 10
-N_TRAIN_EPISODES = 20
-PACKAGES = ("stable_baselines3", "sb3_contrib", "rl_zoo3", "torch", "gymnasium")
 KEY_COLUMNS = ("algo", "env", "steps", "seed", "n_envs", "rewards", "control", "overrides")
 COLUMNS = (
     *KEY_COLUMNS,
@@ -114,7 +91,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(runner.Job):
     """
     One training.
 
@@ -124,7 +101,7 @@ class Job:
     :param seed: of the training.
     :param n_envs: training environments; None for those of the settings.
     :param rewards: "step", or "terminal" to train on returns only.
-    :param control: one of ``CONTROLS``; empty for none.
+    :param control: one of ``hyperparams/controls.yml``; empty for none.
     :param overrides: arguments that take the place of the settings'; dotted names enter dicts.
     """
 
@@ -140,8 +117,7 @@ class Job:
     @property
     def name(self) -> str:
         """What tells it from other jobs, for people."""
-        parts = (self.algo, self.control, json.dumps(self.overrides) if self.overrides else "", self.env)
-        return f"{' '.join(filter(None, parts))}, {self.rewards} rewards, seed {self.seed}"
+        return f"{self.label} {self.env}, {self.rewards} rewards, seed {self.seed}"
 
     def resolve(self) -> Settings:
         """Its settings, overrides included."""
@@ -150,12 +126,7 @@ class Job:
         params = {"policy": policy, **params}
         if self.algo == "gac" and self.rewards == "terminal":
             params["return_only"] = True
-        for name, value in {**CONTROLS.get(self.control, {}), **self.overrides}.items():
-            *outer, last = name.split(".")
-            inner = params
-            for part in outer:
-                inner = inner.setdefault(part, {})
-            inner[last] = value
+        params = self.changed(params)
         zoo_n_envs, normalize = params.pop("n_envs", 1), params.pop("normalize", False)
         # ARS counts the steps of several environments wrongly; the zoo gives it one
         n_envs = 1 if self.algo == "ars" else self.n_envs or zoo_n_envs
@@ -170,14 +141,17 @@ class Job:
         overrides = json.dumps(self.overrides, sort_keys=True)
         return dict(zip(KEY_COLUMNS, [*map(str, values), overrides], strict=True))
 
-    def command(self, options: Sequence[str]) -> list[str]:
-        """The command that does this job alone; the options say where results go, and how often to evaluate."""
-        words = ["-m", "benchmarks.online", "--algo", self.algo, "--env", self.env, "--steps", str(self.steps)]
-        words += ["--seed", str(self.seed), *(["--n-envs", str(self.n_envs)] if self.n_envs else [])]
-        words += ["--terminal-reward"] if self.rewards == "terminal" else []
-        words += ["--control", self.control] if self.control else []
-        overrides = [f"{name}={json.dumps(value)}" for name, value in self.overrides.items()]
-        return [*words, *(["--set", *overrides] if overrides else []), *options]
+    def words(self) -> list[str]:
+        """Its module, environment, steps, number of environments and rewards."""
+        words = ["benchmarks.online", "--env", self.env, "--steps", str(self.steps)]
+        words += ["--n-envs", str(self.n_envs)] if self.n_envs else []
+        return [*words, *(["--terminal-reward"] if self.rewards == "terminal" else [])]
+
+    def describe(self, row: Mapping[str, Any]) -> str:
+        """A line that says how a job went."""
+        mean, std, lowest = (float(row[name]) for name in ("mean_return", "std_return", "min_return"))
+        cost = f"{float(row['train_cpu_s']):.0f} CPU s, {float(row['ms_per_step']):.2f} ms per step"
+        return f"{self.name}: return {mean:.1f} ± {std:.1f}, lowest {lowest:.1f}, {cost}, settings {row['settings']}"
 
 
 def zoo_params(algo: str, env: str) -> tuple[str, dict[str, Any]]:
@@ -189,13 +163,11 @@ def zoo_params(algo: str, env: str) -> tuple[str, dict[str, Any]]:
     :raises ImportError: when the RL Zoo is missing.
     :raises ValueError: when the entry needs what is not supported here.
     """
-    import yaml
-
     spec = importlib.util.find_spec("rl_zoo3")  # importing it would patch Gymnasium
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("the peers' parameters need rl_zoo3: pip install 'sb3_gac[zoo]'")
     path = Path(spec.submodule_search_locations[0], "hyperparams", f"{algo}.yml")
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries = load_yaml(path)
     versions = [name for name in entries if "-v" in env and name.rpartition("-v")[0] == env.rpartition("-v")[0]]
     if not versions:
         return "defaults", {}
@@ -205,29 +177,6 @@ def zoo_params(algo: str, env: str) -> tuple[str, dict[str, Any]]:
     if unsupported:
         raise ValueError(f"the zoo's entry {entry} of {algo} needs {', '.join(unsupported)}")
     return "zoo" if entry == env else f"zoo:{entry}", params
-
-
-def parse_zoo_value(name: str, value: Any) -> Any:
-    """A parameter as SB3 takes it; in the zoo's files, schedules are ``lin_NUMBER`` and dicts may be ``dict(...)``."""
-    if name == "train_freq" and isinstance(value, list):
-        return tuple(value)
-    if not isinstance(value, str):
-        return value
-    if value.startswith("lin_"):
-        return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
-    return _literal(ast.parse(value.strip(), mode="eval").body) if value.startswith("dict(") else value
-
-
-def _literal(node: ast.AST) -> Any:
-    """Value of a literal, in which ``dict(...)`` and classes of ``torch.nn`` may stand; nothing else is evaluated."""
-    match node:
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            return {keyword.arg: _literal(keyword.value) for keyword in keywords}
-        case ast.Attribute(value=ast.Name(id="nn"), attr=attribute):
-            return getattr(nn, attribute)
-        case ast.List(elts=elements):
-            return [_literal(element) for element in elements]
-    return ast.literal_eval(ast.unparse(node))
 
 
 def make_env(job: Job, n_envs: int, seed: int, is_training: bool) -> VecEnv:
@@ -248,69 +197,30 @@ def make_model(job: Job, settings: Settings) -> BaseAlgorithm:
     return model
 
 
-def evaluate(model: BaseAlgorithm, job: Job, n_episodes: int) -> list[float]:
+def evaluate_job(model: BaseAlgorithm, job: Job, n_episodes: int) -> Array:
     """True returns of the deterministic policy in a fresh environment; the training's random numbers are left alone."""
-    env = make_env(job, 1, EVAL_SEED + job.seed, is_training=False)
-    normalize = model.get_vec_normalize_env()
-    if normalize is not None:
-        norm_obs, clip_obs = normalize.norm_obs, normalize.clip_obs
-        env = VecNormalize(env, training=False, norm_obs=norm_obs, norm_reward=False, clip_obs=clip_obs)
-        sync_envs_normalization(normalize, env)
-    numpy_state = np.random.get_state()
+    seed = EVAL_SEED + job.seed
+    env = make_env(job, 1, seed, is_training=False)
     try:
-        with th.random.fork_rng(devices=[]):
-            th.manual_seed(EVAL_SEED + job.seed)
-            returns, _ = evaluate_policy(model, env, n_episodes, deterministic=True, return_episode_rewards=True)
+        return evaluate(model, env, n_episodes, seed)
     finally:
-        np.random.set_state(numpy_state)
         env.close()
-    assert isinstance(returns, list)
-    return returns
-
-
-class CurveCallback(BaseCallback):
-    """Evaluate every ``eval_freq`` steps, 0 for never, and keep the CPU seconds of that apart; ``curves`` is a CSV file."""
-
-    def __init__(self, job: Job, eval_freq: int, curves: Path | None) -> None:
-        super().__init__()
-        self.job, self.eval_freq, self.curves = job, eval_freq, curves
-        self.next_step = eval_freq
-        self.eval_cpu_s = 0.0
-        self.start_cpu_s = time.process_time()
-
-    def _on_training_start(self) -> None:
-        self.start_cpu_s = time.process_time()
-
-    def _on_step(self) -> bool:
-        if self.eval_freq > 0 and self.num_timesteps >= self.next_step:
-            self.next_step += self.eval_freq
-            started = time.process_time()
-            self._evaluate(started - self.start_cpu_s - self.eval_cpu_s)
-            self.eval_cpu_s += time.process_time() - started
-        return True
-
-    def _evaluate(self, cpu_s: float) -> None:
-        mean = float(np.mean(evaluate(self.model, self.job, N_CURVE_EPISODES)))
-        episodes = [info["r"] for info in self.model.ep_info_buffer or ()][-N_TRAIN_EPISODES:]
-        train_mean = float(np.mean(episodes)) if episodes else float("nan")
-        figures = f"eval {mean:.1f}, training {train_mean:.1f}, {cpu_s:.1f} CPU s"
-        print(f"eval {self.job.name}: {self.num_timesteps:,} steps, {figures}", flush=True)
-        if self.curves is not None:
-            values = {"step": self.num_timesteps, "mean_return": mean, "train_return": train_mean, "train_cpu_s": cpu_s}
-            append_row(self.curves, {**self.job.key(), **values})
 
 
 def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: Sequence[str] = ()) -> dict[str, Any]:
     """Train and evaluate, and return the row of the result; ``options`` are those of :meth:`Job.command`, for the record."""
     th.set_num_threads(1)
     settings = job.resolve()
-    made_by = {"commit": commit(), "versions": versions(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    made_by = provenance()
     model = make_model(job, settings)
-    callback = CurveCallback(job, eval_freq, curves)
-    started = time.process_time()
+
+    def evaluate_now(n_episodes: int) -> float:
+        return float(np.mean(evaluate_job(model, job, n_episodes)))
+
+    callback = CurveCallback(job.name, evaluate_now, eval_freq, curves, job.key())
     model.learn(job.steps, callback=callback)
-    train_cpu_s = time.process_time() - started - callback.eval_cpu_s
-    returns = evaluate(model, job, N_EVAL_EPISODES)
+    train_cpu_s = callback.cpu_seconds()
+    returns = evaluate_job(model, job, N_EVAL_EPISODES)
     assert model.env is not None
     model.env.close()
     return {
@@ -329,114 +239,6 @@ def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: S
         **made_by,
         "command": shlex.join(["python", *job.command(options)]),
     }
-
-
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """
-    Append a row to a CSV file that other processes append to as well.
-
-    The header comes with the file, by a link that fails where there is one; the row is a single write at the end.
-
-    :raises ValueError: when the file has other columns.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            new = Path(folder, path.name)
-            new.write_bytes(_csv_line(list(row)))
-            try:
-                os.link(new, path)
-            except FileExistsError:
-                pass
-    check_columns(path, list(row))
-    with path.open("ab", buffering=0) as binary:
-        binary.write(_csv_line(list(row.values())))
-
-
-def check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Refuse a CSV file that has other columns; one that is not there has none."""
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            found = next(csv.reader(file), [])
-        if found != list(columns):
-            raise ValueError(f"{path} has other columns: {', '.join(found)}")
-
-
-def _csv_line(values: Sequence[Any]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
-
-
-def find_row(path: Path, job: Job) -> Row | None:
-    """The row of a job, whatever commit it is of; None if there is none."""
-    key = job.key().items()
-    return next((row for row in read_rows(path) if key <= row.items()), None)
-
-
-def commit() -> str:
-    """Hash of the checked-out commit, with "-dirty" if the code differs, which results do not; empty outside of git."""
-    git = ["git", "-C", str(ROOT)]
-    status = ["status", "--porcelain", "--", "sb3_gac", "benchmarks", "pyproject.toml", ":(exclude)benchmarks/results"]
-    try:
-        head, changes = (
-            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "--short", "HEAD"], status)
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f"{head}-dirty" if changes else head
-
-
-def versions() -> str:
-    """Versions of the installed packages that a result depends on."""
-    found = [package for package in PACKAGES if importlib.util.find_spec(package)]
-    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in found)
-
-
-def run_grid(jobs: Sequence[Job], n_workers: int, out: Path, options: Sequence[str]) -> int:
-    """Do jobs in processes of one thread each, print a line when one is done, and return how many failed."""
-    n_failed = 0
-    running: set[subprocess.Popen[str]] = set()
-    pool = ThreadPoolExecutor(n_workers)
-    try:
-        futures = {pool.submit(_run_process, job, options, running): job for job in jobs}
-        for i, future in enumerate(as_completed(futures), 1):
-            job, (return_code, output) = futures[future], future.result()
-            row = find_row(out, job) if return_code == 0 else None
-            n_failed += row is None
-            line = f"{job.name} failed:\n{output}" if row is None else describe(job, row)
-            print(f"[{i}/{len(jobs)}] {line}", flush=True)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in tuple(running):  # none, unless this process is stopped
-            process.terminate()
-    return n_failed
-
-
-def _run_process(job: Job, options: Sequence[str], running: set[subprocess.Popen[str]]) -> tuple[int, str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, *job.command(options)]
-    last: deque[str] = deque(maxlen=15)
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        running.add(process)
-        assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line)
-            if line.startswith("eval "):
-                print(line, end="", flush=True)
-        process.wait()
-        running.remove(process)
-    return process.returncode, "".join(last)
-
-
-def describe(job: Job, row: Mapping[str, Any]) -> str:
-    """A line that says how a job went."""
-    mean, std, lowest = (float(row[name]) for name in ("mean_return", "std_return", "min_return"))
-    cost = f"{float(row['train_cpu_s']):.0f} CPU s, {float(row['ms_per_step']):.2f} ms per step"
-    return f"{job.name}: return {mean:.1f} ± {std:.1f}, lowest {lowest:.1f}, {cost}, settings {row['settings']}"
 
 
 def summarize(rows: Sequence[Row]) -> str:
@@ -469,30 +271,9 @@ def summarize(rows: Sequence[Row]) -> str:
     return "\n\n".join(texts)
 
 
-def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Overrides from the command line, each ``name=value`` with a value in YAML."""
-    import yaml
-
-    overrides = {}
-    for argument in arguments:
-        name, equals, text = argument.partition("=")
-        if not equals:
-            raise ValueError(f"expected name=value, not {argument!r}")
-        value = yaml.safe_load(text)
-        try:
-            value = float(value) if isinstance(value, str) else value  # 1e-3 is a string to YAML
-        except ValueError:
-            pass
-        overrides[name] = value
-    return overrides
-
-
 def make_jobs(given: argparse.Namespace) -> list[Job]:
     """The jobs of a command, seed by seed, so that a grid that is stopped has something of everything."""
-    overrides = parse_overrides(given.set)
-    controls = ["" if control == "none" else control for control in given.control]
-    if any(controls) and given.algo != ["gac"]:
-        raise ValueError("controls are of gac alone")
+    controls, overrides = runner.parse_changes(given)
     rewards = "terminal" if given.terminal_reward else "step"
     return [
         Job(algo, env, given.steps, seed, given.n_envs, rewards, control, overrides)
@@ -503,18 +284,11 @@ def make_jobs(given: argparse.Namespace) -> list[Job]:
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = argparse.ArgumentParser("benchmarks.online", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--algo", nargs="+", choices=ALGOS, help="algorithms")
     parser.add_argument("--env", nargs="+", help=f"Gymnasium ids, or {', '.join(IDENTITY_ENVS)}")
     parser.add_argument("--steps", type=int, help="environment steps of a training")
-    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds of the trainings")
     parser.add_argument("--n-envs", type=int, help="training environments (default: the zoo's, 1 for gac; always 1 for ars)")
     parser.add_argument("--terminal-reward", action="store_true", help="pay an episode's return at its last step in training")
-    parser.add_argument("--control", nargs="+", choices=["none", *CONTROLS], default=["none"], help="controls of gac")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="such as policy_kwargs.plan_dim=8")
-    parser.add_argument("--eval-freq", type=int, default=0, help="steps between evaluations during training (default: none)")
-    parser.add_argument("--curves", type=Path, help="CSV file that gets a row per evaluation during training")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--out", type=Path, default=OUT, help="CSV file that gets a row per training (default: %(default)s)")
+    runner.add_job_options(parser, ALGOS, OUT)
     parser.add_argument("--summary", type=Path, metavar="FILE", help="print the results of a CSV file as Markdown, and stop")
     return parser
 
@@ -527,25 +301,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.summary:
             print(summarize(read_rows(given.summary)))
             return
-        if not (given.algo and given.env and given.steps):
-            raise ValueError("--algo, --env and --steps are needed")
-        jobs = make_jobs(given)
-        check_columns(given.out, COLUMNS)  # before hours of training
-        to_do = [job for job in jobs if find_row(given.out, job) is None]
+        if not (given.env and given.steps):
+            raise ValueError("--env and --steps are needed")
+        runner.run_jobs(
+            make_jobs(given), given, COLUMNS, lambda job, options: run_job(job, given.eval_freq, given.curves, options)
+        )
     except (ValueError, ImportError) as error:
         parser.error(str(error))
-    if len(to_do) < len(jobs):
-        print(f"{len(jobs) - len(to_do)} of {len(jobs)} jobs have a row in {given.out}", flush=True)
-    options = ["--out", str(from_root(given.out))]
-    options += ["--eval-freq", str(given.eval_freq)] if given.eval_freq else []
-    options += ["--curves", str(from_root(given.curves))] if given.curves else []
-    if len(jobs) > 1:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops the processes of the grid
-        sys.exit(run_grid(to_do, given.jobs, given.out, options) > 0)
-    for job in to_do:
-        row = run_job(job, given.eval_freq, given.curves, options)
-        append_row(given.out, row)
-        print(describe(job, row), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,182 +1,216 @@
 """
-Make tables and figures of the results of many runs: a page of Markdown, and its pictures beside it.
+One page of tables and pictures from the rows of many runs.
 
-    python -m benchmarks.report runs/mazes.csv benchmarks/results/peers.csv --output benchmarks/results --name mazes
+    python -m benchmarks.report benchmarks/results/offline.csv benchmarks/results/online.csv
+    python -m benchmarks.report runs/online.csv --curves runs/curves.csv --output runs/page.md
 
-The files are those of `python -m benchmarks.sweep` (learning curves are read from NAME-curves.csv beside each), of
-`python -m benchmarks.train --results` or of `python -m benchmarks.calibration`. What the rows do not have is left out.
+The files are those of `benchmarks.offline` and `benchmarks.online`; curves are drawn beside the page. Without --output it is
+printed. `--published` prints scores of papers on the original D4RL data, to be read beside ours, not against them.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.job import Row, read_rows
-from benchmarks.plots import PHASES
-from benchmarks.record import command, commit, format_table
-from benchmarks.report_plots import curves_of, plot_ablations, plot_calibration, plot_curves
-from benchmarks.summary import ablation_table, mixed_data, online_table, published_table, score_table, summarize
-from benchmarks.sweep import curves_path
+import numpy as np
+
+from benchmarks.envs import TASKS
+from benchmarks.peers import PEERS
+from benchmarks.statistics import paired_permutation_p, permutation_p, stratified_interval, t_interval
+from benchmarks.table import Row, format_table, from_root, read_rows
 from sb3_gac.atomic import replace_when_complete
-from sb3_gac.extra import require
+from sb3_gac.plots.curve import Curve, plot_curves
+from sb3_gac.plots.figure import save_figure
+from sb3_gac.plots.interval import Interval
 
-NOTES = """Scores are normalised as D4RL's, on **regenerated data**: D4RL's recipes run again, which do not give D4RL scores.
-Each is a mean over training seeds with its 95 % bootstrap interval over the seeds (none for a single seed), of the last model,
-without choice of checkpoints. The interval of a mean over tasks resamples the seeds within each task; IQM is the mean of
-the middle half of all runs. CPU seconds are those of training in one process, evaluations left out."""
+PUBLISHED = Path(__file__).with_name("published.csv")
+LABELS = {"gac": "GAC", "bc": "BC", "bc10": "10 % BC"} | {name: peer.label for name, peer in PEERS.items()}
+NOTES = """Means over training seeds with 95 % t intervals, of the last models. IQM is the mean of the middle half of all runs,
+with its stratified bootstrap interval. † differs from GAC: exact permutation test, p < .05 (impossible with three seeds each).
+Offline scores are normalised as D4RL's, on **regenerated data**: D4RL's recipes run again, which do not give D4RL scores."""
+
+# Scores by task and method, each by seed
+Scores = dict[str, dict[str, dict[str, float]]]
 
 
-class Report:
+def method_of(row: Row) -> str:
+    """The label of an algorithm with its control and overrides."""
+    changes = "" if row["overrides"] == "{}" else row["overrides"]
+    return " ".join(filter(None, (LABELS.get(row["algo"], row["algo"].upper()), row["control"], changes)))
+
+
+def collect(rows: Sequence[Row], task: str, value: str) -> Scores:
     """
-    A page about some results.
+    The values of rows by task, method and seed, the first one where a seed is there twice, in the order of the tasks.
 
-    :param files: CSV files.
-    :param output: folder of the page.
-    :param name: of the page, and what the names of its pictures begin with.
-    :param title: its title.
-    :raises FileNotFoundError: when a file is missing.
-    :raises ValueError: when a file is neither of results nor of a calibration, or a run is there twice.
+    :param rows: The rows.
+    :param task: Name of the column of the task.
+    :param value: Name of the column of the value; rows without one are left out. Without a score it is the mean return.
     """
-
-    def __init__(self, files: Sequence[Path], output: Path, name: str, title: str) -> None:
-        require("plots", "matplotlib")
-        self.files, self.output, self.name, self.title = files, output, name, title
-        self.results: list[Row] = []
-        self.points: list[Row] = []
-        self.calibration: list[Row] = []
-        for path in files:
-            if not path.is_file():
-                raise FileNotFoundError(f"no file {path}")
-            rows = read_rows(path)
-            columns = set(rows[0]) if rows else set()
-            if "asked" in columns:
-                self.calibration += rows
-            elif {"task", "algo", "seed", "phase", "score"} <= columns:
-                self.results += rows
-                self.points += read_rows(curves_path(path))
-            else:
-                raise ValueError(
-                    f"{path} holds neither results nor a calibration; its columns are {', '.join(sorted(columns))}"
-                )
-        self.summaries = summarize(self.results)
-
-    def write(self) -> Path:
-        """Write the page and its pictures, and return where the page is."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        found = commit()
-        made_by = f"Made by `{command()}`{f' at commit {found}' if found else ''}."
-        parts = [f"# {self.title}", made_by, NOTES, self._warning(), *self._tables(), *self._figures()]
-        parts.append(self._origin())
-        path = self.output / f"{self.name}.md"
-        with replace_when_complete(path) as partial:
-            partial.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
-        return path
-
-    def _warning(self) -> str:
-        """Which rows are not to be compared."""
-        mixed = [f"{task} ({', '.join(digests)})" for task, digests in mixed_data(self.results).items()]
-        return f"**Rows of different data, which say nothing of each other: {'; '.join(mixed)}.**" if mixed else ""
-
-    def _tables(self) -> list[str]:
-        parts = []
-        for phase in PHASES:
-            parts += _section(f"Scores, {phase}", score_table(self.summaries, phase))
-        parts += _section("From offline to online", online_table(self.results))
-        for phase in PHASES:
-            parts += _section(f"Ablations, {phase}", ablation_table(self.summaries, phase))
-        published = published_table(list(self.summaries))
-        note = "Others' numbers, on the original D4RL data: to be read beside the tables above, not against them."
-        return parts + (_section("Published", f"{note}\n\n{published}") if published else [])
-
-    def _figures(self) -> list[str]:
-        parts = []
-        recipes = [point for point in self.points if not point.get("variant")]
-        for phase, curves in curves_of(recipes, "timesteps").items():
-            title = f"Learning {phase}, regenerated data: mean over seeds, 95 % interval"
-            parts += self._picture(f"curves-{phase}", f"Learning curves, {phase}")
-            plot_curves(curves, self._path(f"curves-{phase}"), title, PHASES[phase])
-        cost = curves_of(recipes, "cpu_seconds").get("offline", {})
-        if cost:
-            parts += self._picture("cost", "Score against CPU seconds")
-            plot_curves(cost, self._path("cost"), "Score against CPU seconds of offline training", "CPU seconds", is_log=True)
-        for phase in PHASES:
-            if any(method.variant and method.phase == phase for of_task in self.summaries.values() for method in of_task):
-                parts += self._picture(f"ablations-{phase}", f"Ablations, {phase}")
-                title = f"Ablations, {phase}: mean, 95 % interval, seeds"
-                plot_ablations(self.summaries, phase, self._path(f"ablations-{phase}"), title)
-        if self.calibration:
-            parts += self._picture("calibration", "Return asked for and achieved")
-            parts.append(calibration_table(self.calibration))
-            plot_calibration(self.calibration, self._path("calibration"), "Does it return what it is asked for?")
-        return parts
-
-    def _path(self, kind: str) -> Path:
-        return self.output / f"{self.name}-{kind}.png"
-
-    def _picture(self, kind: str, heading: str) -> list[str]:
-        return _section(heading, f"![{heading}]({self._path(kind).name})")
-
-    def _origin(self) -> str:
-        """Where the rows are from: files, commands, commits, versions."""
-        rows = [*self.results, *self.calibration]
-        versions = ("python", "sb3_gac", "stable_baselines3", "torch", "gymnasium", "gymnasium_robotics", "mujoco", "d3rlpy")
-        found = {name: sorted({row[name] for row in rows if row.get(name)}) for name in (*versions, "commit", "machine")}
-        lines = [f"- {name.replace('_', '-')}: {', '.join(values)}" for name, values in found.items() if values]
-        commands = sorted({row["command"] for row in rows if row.get("command")})
-        files = ", ".join(f"`{path.as_posix()}`" for path in self.files)
-        listing = "\n".join(commands)
-        return (
-            f"## Where the rows are from\n\n{files}\n\n"
-            + "\n".join(lines)
-            + f"\n\n<details><summary>{len(commands)} commands</summary>\n\n```\n{listing}\n```\n\n</details>"
-        )
+    scores: Scores = {}
+    for row in rows:
+        text = row[value.replace("score", "mean_return")] if row[value] == "nan" else row[value]
+        if text:
+            scores.setdefault(row[task], {}).setdefault(method_of(row), {}).setdefault(row["seed"], float(text))
+    known = {name: index for index, name in enumerate(TASKS)}
+    return dict(sorted(scores.items(), key=lambda item: (known.get(item[0], len(known)), item[0])))
 
 
-def calibration_table(rows: Sequence[Row]) -> str:
+def score_table(rows: Sequence[Row], task: str, value: str) -> str:
     """
-    Asked for and achieved, a line each.
+    A line per method, a column per task: mean, interval, mark of a difference from GAC; and what the runs cost.
 
-    :param rows: of ``benchmarks.calibration``.
+    :param rows: The rows.
+    :param task: See :func:`collect`.
+    :param value: See :func:`collect`. Of normalised scores there is an IQM over all tasks, too.
     """
-    return format_table(
-        [
-            {
-                "task": row["task"],
-                "seed": row["seed"],
-                "asked": float(row["asked"]),
-                "achieved": float(row["mean_return"]),
-                "95 % over episodes": f"{float(row['return_low']):.1f} to {float(row['return_high']):.1f}",
-                "episodes": row["n_episodes"],
-            }
-            for row in rows
-        ]
-    )
+    scores = collect(rows, task, value)
+    lines = []
+    for method in dict.fromkeys(map(method_of, rows)):
+        of_method = [row for row in rows if method_of(row) == method]
+        line = {"method": method}
+        if "information" in of_method[0]:
+            line["reward supervision"] = of_method[0]["information"]
+        for name, of_task in scores.items():
+            values, rivals = (list(of_task.get(each, {}).values()) for each in (method, "GAC"))
+            is_other = method != "GAC" and values and rivals and permutation_p(values, rivals) < 0.05
+            line[name] = format_interval(t_interval(values)) + (" †" if is_other else "") if values else ""
+        if len(scores) > 1 and value == "score":
+            found = [list(of_task[method].values()) for of_task in scores.values() if method in of_task]
+            line["IQM"] = format_interval(stratified_interval(found)) if len(found) == len(scores) else ""
+        line["seeds"] = format_count([len(of_task[method]) for of_task in scores.values() if method in of_task])
+        for label, name in {"CPU s": "train_cpu_s", "updates": "n_updates", "parameters": "n_parameters"}.items():
+            line[label] = format_count([round(float(row[name])) for row in of_method if row[name]])
+        lines.append(line)
+    return format_table(lines)
 
 
-def _section(heading: str, text: str) -> list[str]:
-    return [f"## {heading}", text] if text else []
+def gain_table(rows: Sequence[Row]) -> str:
+    """
+    What learning online adds to the same models, task by task.
+
+    :param rows: Of offline-to-online runs.
+    """
+    before, after = collect(rows, "task", "score"), collect(rows, "task", "online_score")
+    lines = []
+    for task, of_task in after.items():
+        for method, scores in of_task.items():
+            starts = before[task][method]
+            gains = [score - starts[seed] for seed, score in scores.items()]
+            line = {"task": task, "method": method, "offline": format_interval(t_interval(list(starts.values())))}
+            line |= {"after online": format_interval(t_interval(list(scores.values())))}
+            line |= {"gain": format_interval(t_interval(gains)), "p": f"{paired_permutation_p(gains):.2f}"}
+            lines.append({**line, "seeds": str(len(gains))})
+    return format_table(lines)
+
+
+def published_table(tasks: Sequence[str]) -> str:
+    """
+    What others have published for tasks, on data that ours is not.
+
+    :param tasks: Names of tasks.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for entry in read_rows(PUBLISHED):
+        if entry["task"] in tasks:
+            empty = {"method": entry["method"], "reward supervision": entry["information"], **dict.fromkeys(tasks, "")}
+            row = rows.setdefault(entry["method"], {**empty, "source": entry["source"]})
+            row[entry["task"]] = entry["score"]
+    return format_table(sorted(rows.values(), key=lambda row: row["reward supervision"] == "step")) if rows else ""
+
+
+def format_interval(interval: Interval) -> str:
+    """A mean and its interval, with one decimal; NaN ends are left out."""
+    ends = "" if math.isnan(interval.low) else f" ({interval.low:.1f} to {interval.high:.1f})"
+    return f"{interval.mean:.1f}{ends}"
+
+
+def format_count(counts: Sequence[int]) -> str:
+    """A number, the range of several, or nothing of none."""
+    if not counts:
+        return ""
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def draw_curves(points: Sequence[Row], folder: Path) -> list[Path]:
+    """Draw the learning curves of rows of ``--curves``, a picture for each task; return the pictures."""
+    tasks: dict[str, dict[str, dict[str, list[Row]]]] = {}
+    for point in points:
+        title = ", ".join(filter(None, (point.get("env") or point["task"], point.get("rewards"), point.get("phase"))))
+        tasks.setdefault(title, {}).setdefault(method_of(point), {}).setdefault(point["seed"], []).append(point)
+    pictures = []
+    for title, methods in tasks.items():
+        runs = {method: [_curve(of_seed) for of_seed in seeds.values()] for method, seeds in methods.items()}
+        x_label = "gradient steps" if title.endswith(", offline") else "environment steps"
+        pictures.append(folder / f"curves-{title.replace(', ', '-')}.png")
+        save_figure(plot_curves(runs, title, x_label=x_label), pictures[-1])
+    return pictures
+
+
+def _curve(points: Sequence[Row]) -> Curve:
+    steps, returns = ([float(point[name]) for point in points] for name in ("step", "mean_return"))
+    return Curve(np.array(steps), np.array(returns)[:, None])
+
+
+def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path | None = None) -> str:
+    """
+    The page as Markdown.
+
+    :param files: Tables.
+    :param curves: Tables of learning curves.
+    :param output: The page, beside which pictures are drawn; None for no file.
+    :raises ValueError: when a file is of neither command.
+    """
+    names = " ".join(from_root(path).as_posix() for path in files)
+    parts = ["# Results", f"Made by `python -m benchmarks.report {names}`.", NOTES]
+    for path in files:
+        rows = read_rows(path)
+        if rows and "task" in rows[0]:
+            parts += _offline_parts(rows)
+        elif rows and "env" in rows[0]:
+            for rewards in dict.fromkeys(row["rewards"] for row in rows):
+                chosen = [row for row in rows if row["rewards"] == rewards]
+                parts += [f"## From scratch, online, {rewards} rewards: return", score_table(chosen, "env", "mean_return")]
+        else:
+            raise ValueError(f"{path} has no rows of benchmarks.offline or benchmarks.online")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for path in curves:
+            parts += [f"![{picture.stem}]({picture.name})" for picture in draw_curves(read_rows(path), output.parent)]
+        with replace_when_complete(output) as partial:
+            partial.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return "\n\n".join(parts) + "\n"
+
+
+def _offline_parts(rows: Sequence[Row]) -> list[str]:
+    scores = collect(rows, "task", "score")
+    parts = ["## Offline: normalised score", score_table(rows, "task", "score")]
+    digests = {task: {row["data_digest"] for row in rows if row["task"] == task and row["data_digest"]} for task in scores}
+    mixed = [task for task, found in digests.items() if len(found) > 1]
+    if mixed:
+        parts.append(f"**Rows of different data, which say nothing of each other: {', '.join(mixed)}.**")
+    if finetuned := [row for row in rows if row["online_score"]]:
+        parts += ["## Offline to online: normalised score", gain_table(finetuned)]
+    return parts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """
-    The command.
-
-    :param arguments: those of the command line if None.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("files", nargs="+", type=Path, help="CSV files of results or of calibrations")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks") / "results", help="(default: %(default)s)")
-    parser.add_argument("--name", help="of the page (default: that of the first file)")
-    parser.add_argument("--title", help="of the page (default: its name)")
+    """The command; its arguments are those of the command line if None."""
+    parser = argparse.ArgumentParser("benchmarks.report", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="tables")
+    parser.add_argument("--curves", nargs="+", type=Path, default=[], help="tables of learning curves")
+    parser.add_argument("--output", type=Path, help="the page, a Markdown file")
+    parser.add_argument("--published", nargs="*", metavar="TASK", help="print what others published for tasks (all), and stop")
     given = parser.parse_args(arguments)
-    name = given.name or given.files[0].stem
+    if given.published is not None:
+        return print(published_table(given.published or list(TASKS)))
     try:
-        report = Report(given.files, given.output, name, given.title or name)
-    except (ValueError, FileNotFoundError, ImportError) as error:
+        page = write_page(given.files, given.curves, given.output)
+    except (ValueError, ImportError) as error:
         parser.error(str(error))
-    print(f"the page is {report.write()}")
+    print(page if given.output is None else f"the page is {given.output}")
 
 
 if __name__ == "__main__":

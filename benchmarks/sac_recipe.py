@@ -14,17 +14,14 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import safe_mean, set_random_seed
-from tqdm import tqdm
 
 from benchmarks.envs import Task
 from benchmarks.episode import Episode
 from sb3_gac.atomic import replace_when_complete
 
+# Policies that trainings ended with. On another kind of processor the same training ends with another policy, whose
+# trajectories are another data set: a policy that is kept here makes the same one everywhere, and in a minute.
 POLICIES = Path(__file__).with_name("policies")
-"""
-Folder of policies that trainings ended with. On another kind of processor the same training ends with another policy, whose
-trajectories are another data set: a policy that is kept here makes one as good as the other everywhere, and in a minute.
-"""
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,12 @@ class SacTraining:
     Checkpoints are made between two trajectories only, so that going on from one cuts none. The random numbers are
     seeded anew there: a resumed training is as good as an uninterrupted one, but not the same.
 
-    :param return_threshold: it stops when the mean of the last returns passes this.
-    :param n_returns: of how many last trajectories.
-    :param random_steps: steps of random actions before the first update.
-    :param net_arch: hidden layers of actor and critics.
-    :param max_steps: a training that has not stopped by then has failed.
-    :param checkpoint_steps: steps between two checkpoints.
+    :param return_threshold: It stops when the mean of the last returns passes this.
+    :param n_returns: Of how many last trajectories.
+    :param random_steps: Steps of random actions before the first update.
+    :param net_arch: Hidden layers of actor and critics.
+    :param max_steps: A training that has not stopped by then has failed.
+    :param checkpoint_steps: Steps between two checkpoints.
     """
 
     return_threshold: float
@@ -54,10 +51,10 @@ class SacTraining:
         """
         Train, or go on from the last checkpoint, or load what is done already.
 
-        :param task: whose environment to train in.
-        :param seed: of the training.
-        :param work_dir: where the checkpoints are, in a folder per environment and seed.
-        :return: the model with its replay buffer, which holds every trajectory, all of them whole.
+        :param task: Whose environment to train in.
+        :param seed: Of the training.
+        :param work_dir: Where the checkpoints are, in a folder per environment and seed.
+        :return: The model with its replay buffer, which holds every trajectory, all of them whole.
         :raises RuntimeError: when ``max_steps`` did not do.
         :raises ValueError: when the checkpoints come from other settings.
         """
@@ -79,58 +76,33 @@ class SacTraining:
             )
         if not self.is_reached(model):
             n_left = self.max_steps - _replay_buffer(model).size()
-            callback = _TrainingCallback(self, checkpoints)
-            model.learn(n_left, callback=callback, reset_num_timesteps=model.num_timesteps == 0)
-            if not self.is_reached(model):
-                raise RuntimeError(
-                    f"SAC on {task.env_id} with seed {seed} did not pass a mean return of {self.return_threshold:g} "
-                    f"within {self.max_steps:,} steps: the last {self.n_returns} trajectories had {mean_return(model):.1f}"
-                )
+            model.learn(n_left, _TrainingCallback(self, checkpoints), reset_num_timesteps=model.num_timesteps == 0)
+        if not self.is_reached(model):
+            raise RuntimeError(
+                f"SAC on {task.env_id} with seed {seed} did not pass a mean return of {self.return_threshold:g} "
+                f"within {self.max_steps:,} steps: the last {self.n_returns} trajectories had {mean_return(model):.1f}"
+            )
         return model
-
-    def policy(self, task: Task, seed: int, work_dir: Path) -> SAC:
-        """
-        A model that acts as the training ended: the policy that is kept of it if there is one, or the outcome of :meth:`run`.
-
-        :param task: whose environment to act in.
-        :param seed: of the training.
-        :param work_dir: where the checkpoints of a training are.
-        """
-        kept = load_policy(task, self, seed)
-        return self.run(task, seed, work_dir) if kept is None else kept
 
     def is_reached(self, model: SAC) -> bool:
         """Whether the last returns pass the threshold."""
-        returns = model.ep_info_buffer
-        return returns is not None and len(returns) == self.n_returns and mean_return(model) > self.return_threshold
+        return len(model.ep_info_buffer or ()) == self.n_returns and mean_return(model) > self.return_threshold
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields, as they are kept beside what it makes."""
+        fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return fields
 
 
 @dataclass(frozen=True)
 class MediumReplayRecipe:
-    """
-    Every trajectory that SAC saw until it was of medium skill.
-
-    :param training: the training.
-    """
+    """Every trajectory that SAC saw until it was of medium skill."""
 
     training: SacTraining
-
-    @property
-    def description(self) -> str:
-        return "Everything SAC saw from its first random step until its mean return passed the threshold."
-
-    @property
-    def total_steps(self) -> None:
-        return None
+    description = "Everything SAC saw from its first random step until its mean return passed the threshold."
 
     def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
-        """
-        Train and hand over the replay buffer.
-
-        :param task: whose environment to train in.
-        :param seed: seed of the training.
-        :param work_dir: folder of the checkpoints.
-        """
+        """Train and hand over the replay buffer; see :meth:`SacTraining.run`."""
         yield from replay_episodes(self.training.run(task, seed, work_dir))
 
 
@@ -139,31 +111,17 @@ class MediumRecipe:
     """
     Trajectories of the stochastic policy that the training ended with.
 
-    :param training: the training; not run where its policy is kept, and only once for this and medium-replay.
-    :param n_steps: trajectories are added until there are that many steps; the last one is whole.
+    :param training: The training; not run where its policy is kept, and only once for this and medium-replay.
+    :param n_steps: Trajectories are added until there are that many steps; the last one is whole.
     """
 
     training: SacTraining
     n_steps: int = 200_000
-
-    @property
-    def description(self) -> str:
-        return "The stochastic policy of SAC at the time when its mean return passed the threshold."
-
-    @property
-    def total_steps(self) -> int:
-        return self.n_steps
+    description = "The stochastic policy of SAC at the time when its mean return passed the threshold."
 
     def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
-        """
-        Train and roll out.
-
-        :param task: whose environment to train and act in.
-        :param seed: seed of the training, and one less than that of the roll-outs.
-        :param work_dir: folder of the checkpoints.
-        """
-        model = self.training.policy(task, seed, work_dir)
-        # Other starts than those of the training
+        """Train and roll out, with other starts than those of the training; see :meth:`SacTraining.run`."""
+        model = load_policy(task, self.training, seed) or self.training.run(task, seed, work_dir)
         set_random_seed(seed + 1)
         env = task.make_env()
         next_seed: int | None = seed + 1
@@ -184,57 +142,26 @@ class MediumRecipe:
         env.close()
 
 
-def keep_policy(model: SAC, task: Task, training: SacTraining, seed: int) -> Path:
-    """
-    Keep the policy that a training ended with for :func:`load_policy`, without its critics.
-
-    :param model: as :meth:`SacTraining.run` returns it.
-    :param task: whose environment it was trained in.
-    :param training: the training.
-    :param seed: of the training.
-    :return: the file.
-    """
-    path = _policy_path(task, seed)
-    path.parent.mkdir(exist_ok=True)
-    with replace_when_complete(path) as partial:
-        th.save({"training": _as_json(training), "actor": model.actor.state_dict()}, partial)
-    return path
+def keep_policy(model: SAC, task: Task, training: SacTraining, seed: int) -> None:
+    """Keep the policy that a training ended with for :func:`load_policy`, without its critics."""
+    POLICIES.mkdir(exist_ok=True)
+    with replace_when_complete(POLICIES / f"{task.env_id}-seed{seed}.pt") as partial:
+        th.save({"training": training.as_json(), "actor": model.actor.state_dict()}, partial)
 
 
 def load_policy(task: Task, training: SacTraining, seed: int) -> SAC | None:
-    """
-    A model that acts as the training ended, or None when no policy of that training is kept.
-
-    :param task: whose environment to act in.
-    :param training: the training.
-    :param seed: of the training.
-    """
-    path = _policy_path(task, seed)
-    if not path.exists():
-        return None
-    kept = th.load(path, weights_only=True)
-    if kept["training"] != _as_json(training):
+    """A model that acts as the training ended, or None when no policy of that training is kept."""
+    path = POLICIES / f"{task.env_id}-seed{seed}.pt"
+    kept: dict[str, Any] = th.load(path, weights_only=True) if path.exists() else {"training": None}
+    if kept["training"] != training.as_json():
         return None
     model = SAC("MlpPolicy", task.make_env(), buffer_size=1, policy_kwargs={"net_arch": list(training.net_arch)})
     model.actor.load_state_dict(kept["actor"])
     return model
 
 
-def _policy_path(task: Task, seed: int) -> Path:
-    return POLICIES / f"{task.env_id}-seed{seed}.pt"
-
-
-def _as_json(training: SacTraining) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(training)))
-    return settings
-
-
 def replay_episodes(model: SAC) -> Iterator[Episode]:
-    """
-    The whole trajectories in a model's replay buffer, oldest first.
-
-    :param model: trained in one environment, with a replay buffer that never overflowed.
-    """
+    """The whole trajectories in the replay buffer of a model that was trained in one environment, oldest first."""
     buffer = _replay_buffer(model)
     if buffer.full:
         raise ValueError("the replay buffer overflowed: its oldest trajectories are lost")
@@ -259,53 +186,40 @@ class CheckpointFolder:
     """
     The newest model of a training with its replay buffer; an interruption leaves the one before.
 
-    :param folder: made when the first checkpoint is saved.
-    :param training: settings that all checkpoints in this folder share.
+    :param folder: Made when the first checkpoint is saved.
+    :param training: Settings that all checkpoints in this folder share.
     """
 
     def __init__(self, folder: Path, training: SacTraining) -> None:
-        self.folder = folder
-        self.settings = _as_json(training)
+        self.folder, self.settings = folder, training.as_json()
 
     def load(self, env: object) -> SAC | None:
-        """
-        The newest checkpoint, or None when there is none.
-
-        :param env: environment to go on in.
-        :raises ValueError: when it was made with other settings.
-        """
-        paths = sorted(self.folder.glob("step_*"))
-        if not paths:
-            return None
-        settings = json.loads((paths[-1] / "settings.json").read_text())
-        if settings != self.settings:
-            raise ValueError(f"{self.folder} holds a training with other settings, {settings}: delete it to train anew")
-        model = SAC.load(paths[-1] / "model.zip", env=env)  # type: ignore[arg-type]
-        model.load_replay_buffer(paths[-1] / "replay_buffer.pkl")
-        return model
+        """The newest checkpoint, to go on with in an environment, or None; one of other settings is refused."""
+        for path in sorted(self.folder.glob("step_*"))[-1:]:
+            settings = json.loads((path / "settings.json").read_text())
+            if settings != self.settings:
+                raise ValueError(f"{self.folder} holds a training with other settings, {settings}: delete it to train anew")
+            model = SAC.load(path / "model.zip", env=env)  # type: ignore[arg-type]
+            model.load_replay_buffer(path / "replay_buffer.pkl")
+            return model
+        return None
 
     def save(self, model: SAC) -> None:
-        """
-        Add a checkpoint and remove the older ones.
-
-        :param model: with its replay buffer, which ends with the end of a trajectory.
-        """
-        older = list(self.folder.glob("step_*"))
-        path = self.folder / f"step_{_replay_buffer(model).size():09d}"
-        partial = self.folder / ".partial"
+        """Add a checkpoint and remove the older ones; the replay buffer ends with the end of a trajectory."""
+        older, partial = list(self.folder.glob("step_*")), self.folder / ".partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         model.save(partial / "model.zip")
         model.save_replay_buffer(partial / "replay_buffer.pkl")
         (partial / "settings.json").write_text(json.dumps(self.settings))
-        partial.rename(path)
+        partial.rename(self.folder / f"step_{_replay_buffer(model).size():09d}")
         for old in older:
             shutil.rmtree(old)
 
 
 class _TrainingCallback(BaseCallback):
     """
-    Stops the training at its threshold, saves checkpoints and shows the progress, each between two trajectories.
+    Stops the training at its threshold and saves checkpoints, each between two trajectories.
 
     SB3 calls it before it stores the step. So it is the first step of the next trajectory, not stored yet, that
     finds the last one complete.
@@ -313,33 +227,24 @@ class _TrainingCallback(BaseCallback):
 
     def __init__(self, training: SacTraining, checkpoints: CheckpointFolder) -> None:
         super().__init__()
-        self.training = training
-        self.checkpoints = checkpoints
-        self.n_saved = 0
-        self.bar: tqdm[None] | None = None
+        self.training, self.checkpoints = training, checkpoints
 
     def _on_training_start(self) -> None:
         assert isinstance(self.model, SAC)
         self.n_saved = _replay_buffer(self.model).size()
-        self.bar = tqdm(initial=self.n_saved, desc="SAC", unit=" steps", unit_scale=True, disable=None)
 
     def _on_step(self) -> bool:
-        assert isinstance(self.model, SAC) and self.bar is not None
-        self.bar.update()
+        assert isinstance(self.model, SAC)
         buffer = _replay_buffer(self.model)
         n_steps = buffer.size()
         if n_steps == self.n_saved or not buffer.dones[n_steps - 1, 0]:
             return True
-        self.bar.set_postfix_str(f"return {mean_return(self.model):.0f} of {self.training.return_threshold:g}")
         is_reached = self.training.is_reached(self.model)
         if is_reached or n_steps - self.n_saved >= self.training.checkpoint_steps:
             self.checkpoints.save(self.model)
             self.n_saved = n_steps
+            print(f"SAC: {n_steps:,} steps, return {mean_return(self.model):.0f}", flush=True)
         return not is_reached
-
-    def _on_training_end(self) -> None:
-        assert self.bar is not None
-        self.bar.close()
 
 
 def _replay_buffer(model: SAC) -> ReplayBuffer:

@@ -1,314 +1,149 @@
 """
-Search hyper-parameters with Optuna; several processes may share a study.
+Search hyper-parameters of offline or offline-to-online learning with Optuna; any number of processes may share a study.
 
-    python -m benchmarks.tune --env maze2d-umaze --n-trials 20 --workers 2 -params offline_gradient_steps:1500
-    python -m benchmarks.tune --env maze2d-umaze --mode offline-to-online --storage postgresql+psycopg://user@host/studies
-    python -m benchmarks.tune --serve 0.0.0.0:13000 --storage sqlite:///study.db          then, on any machine:
-    python -m benchmarks.tune --env maze2d-umaze --storage grpc://host:13000
+    python -m benchmarks.tune --data maze2d-umaze --n-trials 20 --set offline_gradient_steps=1500
+    python -m benchmarks.tune --data maze2d-umaze --finetune --storage postgresql+psycopg://user@host/studies
 
-Each trial is a run of `python -m benchmarks.train` with the same options; its value is the normalised score after the last
-phase, or the mean return where nobody knows reference scores. Trials whose evaluations fall behind are pruned, as are those
-whose loss is not finite. The same command goes on with the study until it has --n-trials in all. What is given with -params
-is not searched; learning rates fall to zero linearly. In the end the best settings and those of the file are trained with the
-same fresh seeds (--n-checks): a best trial owes part of its value to luck.
+Start the same command as often as there are cores, on one machine or on many: each goes on with the study until it has
+--n-trials in all. The value of a trial is the normalised score after the last phase, or the mean return where nobody knows
+reference scores. Optuna's median pruner stops trials that fall behind, a loss that is not finite prunes its trial. What is
+given with --set is not searched. A best trial owes part of its value to chance: the command that is printed has another seed.
 """
 
 import argparse
-import multiprocessing
-import os
-import threading
+import json
+import shlex
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch as th
 
-from benchmarks import train
-from benchmarks.envs import Task, find_task
-from benchmarks.hyperparam import dump_yaml
-from benchmarks.job import read_rows
-from benchmarks.objective import Objective, SurplusTrialError, objective_value
-from benchmarks.options import Options, parse_options
-from benchmarks.record import format_table, provenance, write_rows
-from benchmarks.study import counted_trials, open_storage, open_study, release_trials, report_study, serve
+from benchmarks.offline import Job, run_job
+from benchmarks.recipes import parse_overrides
 from sb3_gac.extra import require
+from sb3_gac.zoo.sampler import convert_gac_params, suggest_learning, suggest_online
 
 if TYPE_CHECKING:
     import optuna
 
-# Far from the seed of the trials, and from that of the evaluations
-CHECK_SEED = 1_000
+N_STARTUP_TRIALS = 5
+# Evaluations that no trial is pruned before: the first one tells little
+N_WARMUP_EVALUATIONS = 2
+N_EVALUATIONS = 8
 
 
-@dataclass(frozen=True)
-class TuneOptions:
+def open_study(name: str, storage: str, seed: int | None = None) -> "optuna.Study":
     """
-    What to search, how, and where to keep it.
+    Open a study or make it: median pruning, and a sampler that knows of the trials that others are running.
 
-    :param train: what each trial trains; ``mode`` and ``output`` are set.
-    :param n_trials: trials of the study in all, those of earlier commands and of other machines among them.
-    :param storage: see :func:`benchmarks.study.open_storage`.
-    :param study_name: name of the study.
-    :param workers: processes on this machine.
-    :param n_seeds: seeds that each trial is trained with; its value is the mean. With one the best is often the luckiest.
-    :param n_checks: fresh seeds to train the best settings and the default ones with; 0 for none.
-    :param num_threads: threads of PyTorch in each process.
-    """
-
-    train: Options
-    n_trials: int = 50
-    storage: str = "study.log"
-    study_name: str = "tune"
-    workers: int = 1
-    n_seeds: int = 1
-    n_checks: int = 0
-    num_threads: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in (("n_trials", 1), ("workers", 1), ("n_seeds", 1), ("n_checks", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.train.algo != "gac":
-            raise ValueError(f"the search space is that of gac, not of {self.train.algo}")
-
-    @property
-    def folder(self) -> Path:
-        """Where everything is kept."""
-        assert self.train.output is not None
-        return self.train.output
-
-
-def prepare(options: TuneOptions) -> Task:
-    """
-    Complain before the work begins; data that has to be made first is made here, not by every worker at once.
-
-    :param options: what to search, how, and where to keep it.
-    :return: the task.
-    :raises ConnectionError: when the storage cannot be reached.
-    :raises ImportError: naming the extra, when something is missing.
-    :raises ValueError: when the options contradict each other, the data, or the storage.
+    :param name: Its name.
+    :param storage: A journal file that ends in ``.log``, or what Optuna takes, such as ``sqlite:///study.db``.
+    :param seed: Of the sampler; None for processes that share a study.
     """
     require("tune", "optuna")
-    run = train.Run(options.train)
-    assert run.model.env is not None
-    run.model.env.close()
-    open_storage(options.storage)
-    return run.task
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    opened: Any = storage
+    if "://" not in storage:
+        Path(storage).parent.mkdir(parents=True, exist_ok=True)
+        opened = JournalStorage(JournalFileBackend(storage))
+    return optuna.create_study(
+        storage=opened,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=N_STARTUP_TRIALS, n_warmup_steps=N_WARMUP_EVALUATIONS),
+        sampler=optuna.samplers.TPESampler(n_startup_trials=N_STARTUP_TRIALS, constant_liar=True, seed=seed),
+    )
 
 
-def tune(options: TuneOptions) -> "optuna.Study":
+def suggest_overrides(trial: "optuna.Trial", job: Job) -> dict[str, Any]:
     """
-    Search until the study has its trials, then report it and check the best one.
+    What a trial changes of a job, by the names that ``--set`` takes; learning rates fall to zero.
 
-    :param options: what to search, how, and where to keep it.
-    :return: the study.
-    :raises RuntimeError: when a worker fails, or no trial is completed; see :func:`prepare` for other errors.
+    :param trial: The trial.
+    :param job: The job, whose own overrides win.
     """
-    return _search(options, prepare(options))
+    suggested = suggest_learning(trial) | (suggest_online(trial) if job.is_finetuned else {})
+    params = convert_gac_params(suggested)
+    policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.pop("policy_kwargs", {}).items()}
+    params["learning_rate"] = f"lin_{params['learning_rate']}"
+    return {**params, **policy_kwargs, **job.overrides}
 
 
-def _search(options: TuneOptions, task: Task) -> "optuna.Study":
-    study = open_study(options.study_name, options.storage, options.train.seed, worker=0)
-    for number in release_trials(study):
-        print(f"trial {number} was left unfinished and is given up")
-    n_done = counted_trials(study)
-    if n_done:
-        print(f"the study has {n_done} of {options.n_trials} trials already")
-    _run_workers(options, min(options.workers, max(options.n_trials - n_done, 0)))
-
-    unit = "normalised score" if not np.isnan(task.ref_max_score) else "mean return"
-    if not any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
-        report_study(study, options.folder, unit)
-        raise RuntimeError(f"no trial of the study {options.study_name} was completed, see {options.folder / 'trials.csv'}")
-    dump_yaml({task.name: study.best_trial.user_attrs["hyperparams"]}, options.folder / "best.yml")
-    references = {}
-    if options.n_checks:
-        values = check_best(options, task)
-        references = {f"{name}, median of {options.n_checks}": float(np.median(of)) for name, of in values.items()}
-    report_study(study, options.folder, unit, references)
-    return study
-
-
-def work(options: TuneOptions, worker: int) -> None:
-    """
-    Run trials until the study has all of them.
-
-    :param options: what to search, how, and where to keep it.
-    :param worker: number of this worker.
-    """
+def value_of_trial(trial: "optuna.Trial", job: Job, n_eval_episodes: int) -> float:
+    """Train and evaluate what a trial suggests; it is pruned when it falls behind, or its loss is not finite."""
     import optuna
 
-    start_worker(options.num_threads)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(options.study_name, options.storage, options.train.seed, worker)
+    n_reported = 0
 
-    def tell(study: optuna.Study, trial: "optuna.trial.FrozenTrial") -> None:
-        if counted_trials(study) >= options.n_trials:
-            study.stop()
-        if trial.params:
-            is_complete = trial.state == optuna.trial.TrialState.COMPLETE  # a pruned one has its last evaluation as value
-            result = f"{trial.value:.1f}" if is_complete else trial.user_attrs.get("reason", trial.state.name)
-            print(f"trial {trial.number} of {options.n_trials}: {result}", flush=True)
+    def tell(_: int, mean_return: float) -> None:
+        nonlocal n_reported
+        n_reported += 1
+        trial.report(mean_return, n_reported)
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"fell behind at evaluation {n_reported}")
 
-    objective = Objective(options.train, options.n_trials, options.n_seeds)
-    study.optimize(objective, callbacks=[tell], catch=(SurplusTrialError,), gc_after_trial=True)
+    job = replace(job, overrides=suggest_overrides(trial, job))
+    trial.set_user_attr("overrides", dict(job.overrides))
+    params = job.resolve()
+    n_steps = params["offline_gradient_steps"] + (params["n_timesteps"] if job.is_finetuned else 0)
+    try:
+        row = run_job(job, max(n_steps // N_EVALUATIONS, 1), n_eval_episodes=n_eval_episodes, tell=tell)
+    except (ValueError, AssertionError) as error:  # what GAC raises when its loss is not finite
+        raise optuna.TrialPruned(str(error)) from error
+    prefix = "online_" if job.is_finetuned else ""
+    score, mean_return = float(row[f"{prefix}score"]), float(row[f"{prefix}mean_return"])
+    return mean_return if np.isnan(score) else score
 
 
-def check_best(options: TuneOptions, task: Task) -> dict[str, list[float]]:
+def search(job: Job, study: "optuna.Study", n_trials: int, n_eval_episodes: int) -> None:
     """
-    Train the best settings and those of the file with the same fresh seeds; the rows are kept in ``checks.csv``.
+    Run trials until the study has all of them, those of other processes among them.
 
-    :param options: what was searched; ``best.yml`` is there.
-    :param task: its task.
-    :return: for "default" and "best", the value for each seed.
+    :param job: What to train.
+    :param study: The study.
+    :param n_trials: Trials in all.
+    :param n_eval_episodes: Episodes of the last evaluation of each.
     """
-    seeds = [options.train.seed + CHECK_SEED + i for i in range(options.n_checks)]
-    files = {"default": options.train.hyperparams, "best": options.folder / "best.yml"}
-    runs = [
-        replace(options.train, seed=seed, hyperparams=path, eval_freq=0, output=options.folder / "checks" / f"{name}-{seed}")
-        for name, path in files.items()
-        for seed in seeds
-    ]
-    with _make_pool(options) as pool:
-        results = [results[-1] for results in pool.map(train.train, runs)]
-    names = [name for name in files for _ in seeds]
-    made_by = provenance()
-    rows = [{"settings": name, **asdict(result), **made_by} for name, result in zip(names, results, strict=True)]
-    write_rows(options.folder / "checks.csv", rows)
-    values = [objective_value(task, result) for result in results]
-    return {"default": values[: len(seeds)], "best": values[len(seeds) :]}
+    from optuna.study import MaxTrialsCallback
+    from optuna.trial import TrialState
 
-
-def _run_workers(options: TuneOptions, n_workers: int) -> None:
-    if n_workers == 1:
-        return work(options, 0)
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=work, args=(options, worker)) for worker in range(n_workers)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    failed = [process.exitcode for process in processes if process.exitcode]
-    if failed:
-        raise RuntimeError(f"{len(failed)} of {n_workers} workers failed, with exit codes {failed}; what they wrote is above")
-
-
-def _make_pool(options: TuneOptions) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        options.workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-        initargs=(options.num_threads,),
-    )
-
-
-def start_worker(num_threads: int) -> None:
-    """
-    Make ready a process that works for another, and have it end with that one, however that may end.
-
-    :param num_threads: CPU threads of PyTorch.
-    """
-    th.set_num_threads(num_threads)
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)  # a trial that is under way is given up by the next search
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The options of the command line: those of a training, and those of the search."""
-    parser = train.make_parser()
-    parser.prog, parser.description = "python -m benchmarks.tune", __doc__
-    parser.set_defaults(mode="offline", eval_episodes=20)
-    parser.add_argument("--n-trials", type=int, default=50, help="of the study in all (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes on this machine (default: %(default)s)")
-    parser.add_argument(
-        "--storage", help="journal file (*.log), URL of a database, or grpc://host:port (default: study.log in the folder)"
-    )
-    parser.add_argument("--study-name", help="default: task and mode")
-    parser.add_argument("--n-seeds", type=int, default=1, help="seeds of each trial, whose value is the mean (default: 1)")
-    parser.add_argument("--n-checks", type=int, default=0, help="fresh seeds for the best and the default settings")
-    parser.add_argument("--serve", metavar="HOST:PORT", help="serve the database given with --storage, and do nothing else")
-    return parser
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    if len(study.get_trials(deepcopy=False, states=states)) < n_trials:
+        study.optimize(
+            lambda trial: value_of_trial(trial, job, n_eval_episodes), callbacks=[MaxTrialsCallback(n_trials, states=states)]
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """
-    The command.
-
-    :param arguments: those of the command line if None.
-    """
-    parser = make_parser()
+    """The command; its arguments are those of the command line if None."""
+    parser = argparse.ArgumentParser("benchmarks.tune", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", required=True, help="see benchmarks.offline")
+    parser.add_argument("--finetune", action="store_true", help="go on learning online")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings that are not searched")
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
+    parser.add_argument("--n-trials", type=int, default=50, help="of the study in all (default: %(default)s)")
+    parser.add_argument("--eval-episodes", type=int, default=20, help="of each trial (default: %(default)s)")
+    parser.add_argument("--storage", default="runs/study.log", help="a file, or a database as Optuna takes it")
+    parser.add_argument("--study-name", help="default: data and mode")
     given = parser.parse_args(arguments)
-    th.set_num_threads(given.num_threads)
+    th.set_num_threads(1)
     try:
-        if given.serve is not None:
-            return serve(given.storage or "", given.serve)
-        options = parse_tune_options(given)
-        task = prepare(options)
-    except (ConnectionError, FileNotFoundError, ImportError, ValueError) as error:
+        job = Job("gac", given.data, given.seed, given.finetune, overrides=parse_overrides(given.set))
+        study = open_study(given.study_name or f"{given.data}{'-online' if given.finetune else ''}", given.storage)
+    except (ImportError, ValueError) as error:
         parser.error(str(error))
-    study = _search(options, task)
-    best = study.best_trial
-    print(f"best of {counted_trials(study)} trials: number {best.number}, {best.value:.1f}")
-    checks = options.folder / "checks.csv"
-    if options.n_checks:
-        print(f"with fresh seeds:\n{format_checks(checks)}")
-    print(f"settings: {options.folder / 'best.yml'}; all else is in {options.folder}")
-
-
-def parse_tune_options(given: argparse.Namespace) -> TuneOptions:
-    """
-    Options from the command line.
-
-    :param given: what :func:`make_parser` has parsed.
-    :raises ValueError: when the options contradict each other.
-    """
-    task = find_task(given.env, given.data)
-    name = f"{task.name}-{given.mode}"
-    folder = given.output or Path("runs") / task.name.replace("/", "_") / f"tune-{given.mode}"
-    return TuneOptions(
-        train=replace(parse_options(given), output=folder, progress_bar=False),
-        n_trials=given.n_trials,
-        storage=given.storage or str(folder / "study.log"),
-        study_name=given.study_name or name,
-        workers=given.workers,
-        n_seeds=given.n_seeds,
-        n_checks=given.n_checks,
-        num_threads=given.num_threads,
-    )
-
-
-def format_checks(path: Path) -> str:
-    """
-    Scores and returns of the checks as a table, a row for each settings.
-
-    :param path: the CSV file.
-    """
-    rows = read_rows(path)
-    names = list(dict.fromkeys(row["settings"] for row in rows))
-    table = []
-    for name in names:
-        of = [row for row in rows if row["settings"] == name]
-        scores, returns = ([float(row[key]) for row in of] for key in ("score", "mean_return"))
-        table.append(
-            {
-                "settings": name,
-                "seeds": len(of),
-                "median score": float(np.median(scores)),
-                "median return": float(np.median(returns)),
-                "scores": ", ".join(f"{score:.1f}" for score in scores),
-            }
-        )
-    return format_table(table)
+    search(job, study, given.n_trials, given.eval_episodes)
+    print(f"best of {len(study.trials)} trials: number {study.best_trial.number}, {study.best_value:.1f}")
+    best = replace(job, overrides=study.best_trial.user_attrs["overrides"], seed=given.seed + 1000)
+    print(shlex.join(["python", *best.command([])]))
+    print(f"its settings: {json.dumps(best.overrides)}")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,8 @@ from benchmarks.episode import Episode
 
 def shortest_path(task: MazeTask, start: tuple[int, int], target: tuple[int, int]) -> list[tuple[int, int]]:
     """
-    Cells of a shortest path by breadth-first search.
+    Cells (row, column) of a shortest path by breadth-first search, without its start.
 
-    :param task: the maze.
-    :param start: (row, column) to leave from; not part of the path.
-    :param target: (row, column) to arrive at; the last cell of the path.
     :raises ValueError: when walls part the two.
     """
     free = set(task.free_cells)
@@ -68,22 +65,10 @@ class WaypointRecipe:
     action_noise: float = 0.5
     waypoint_noise: float = 0.1
 
-    @property
-    def description(self) -> str:
-        return "Way-point controller with noisy actions on its way to random targets, rewarded at the task's fixed goal."
-
-    @property
-    def total_steps(self) -> int:
-        return self.n_steps
+    description = "Way-point controller with noisy actions on its way to random targets, rewarded at the task's fixed goal."
 
     def collect(self, task: Task, seed: int, work_dir: Path) -> Iterator[Episode]:
-        """
-        Make the trajectories.
-
-        :param task: a maze.
-        :param seed: seed of the start, the targets, the way-points and the noise.
-        :param work_dir: not used; an interrupted generation starts again.
-        """
+        """Make the trajectories of a maze; an interrupted generation starts again, whatever the working directory."""
         if not isinstance(task, MazeTask):
             raise TypeError(f"way-points need a maze, {task.name} is none")
         rng = np.random.default_rng(seed)
@@ -126,26 +111,15 @@ class WaypointController:
     A proportional controller with damping that drives the point from way-point to way-point.
 
     One way-point per cell of a shortest path: somewhere near the centre of each cell, the very centre of the last.
-
-    :param recipe: its gains and thresholds.
-    :param task: the maze.
-    :param rng: source of the way-points' positions.
     """
 
     def __init__(self, recipe: WaypointRecipe, task: MazeTask, rng: np.random.Generator) -> None:
-        self.recipe = recipe
-        self.task = task
-        self.rng = rng
+        self.recipe, self.task, self.rng = recipe, task, rng
         self.waypoints: list[tuple[float, float]] = []
         self.index = 0
 
     def set_target(self, start: tuple[int, int], target: tuple[int, int]) -> None:
-        """
-        Plan the way to another cell.
-
-        :param start: (row, column) of the cell the point is in.
-        :param target: (row, column) of the cell to go to.
-        """
+        """Plan the way from the cell the point is in to another."""
         centers = np.array([self.task.cell_center(cell) for cell in shortest_path(self.task, start, target)])
         noise = self.recipe.waypoint_noise
         centers[:-1] += self.rng.uniform(-noise, noise, size=centers[:-1].shape)
@@ -153,14 +127,7 @@ class WaypointController:
         self.index = 0
 
     def act(self, x: float, y: float, vx: float, vy: float) -> tuple[float, float, bool]:
-        """
-        The force towards the next way-point, not clipped, and whether the target is reached.
-
-        :param x: position, as ``y``.
-        :param y: position.
-        :param vx: velocity, as ``vy``.
-        :param vy: velocity.
-        """
+        """The force towards the next way-point, not clipped, and whether the target is reached."""
         waypoint_x, waypoint_y = self.waypoints[self.index]
         is_near = math.hypot(waypoint_x - x, waypoint_y - y) < self.recipe.solve_threshold
         is_last = self.index == len(self.waypoints) - 1
@@ -171,16 +138,10 @@ class WaypointController:
 
 
 class PointSimulator:
-    """
-    The simulation of a point maze without the layers around it, which cost more than the physics.
-
-    :param maze_env: a Gymnasium-Robotics point maze that was reset.
-    """
+    """The simulation of a point maze that was reset, without the layers around it, which cost more than the physics."""
 
     def __init__(self, maze_env: Any) -> None:
-        self.maze_env = maze_env
-        self.model = maze_env.model
-        self.data = maze_env.data
+        self.maze_env, self.model, self.data = maze_env, maze_env.model, maze_env.data
         # Views, to be read from and written to at every step
         self.qpos, self.qvel, self.ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
 
@@ -191,32 +152,19 @@ class PointSimulator:
         return int(row), int(column)
 
     def step(self, action: np.ndarray[Any, Any]) -> None:
-        """
-        Advance by one step of the environment: the same calls of MuJoCo, in the same order.
-
-        :param action: (2,) float32 within [-1, 1].
-        """
+        """Advance by one step of the environment: the same calls of MuJoCo, in the same order."""
         np.clip(self.qvel, -5.0, 5.0, out=self.qvel)
         mujoco.mj_forward(self.model, self.data)
         self.ctrl[:] = action
         mujoco.mj_step(self.model, self.data)
 
     def observe(self, out: np.ndarray[Any, Any]) -> None:
-        """
-        Write position and velocity.
-
-        :param out: (4,) float64.
-        """
+        """Write position and velocity, (4,)."""
         out[:2] = self.qpos
         out[2:] = self.qvel
 
     def rewards(self, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """
-        The environment's rewards for arriving at these observations.
-
-        :param observations: (n_steps, 4).
-        :return: (n_steps,) float64.
-        """
+        """The environment's rewards (n_steps,) for arriving at these observations (n_steps, 4)."""
         rewards: np.ndarray[Any, Any] = self.maze_env.compute_reward(observations[:, :2], self.maze_env.goal, {})
         return rewards
 

@@ -3,7 +3,7 @@ The figures of the documentation.
 
     python docs/draw.py                      the model, from nothing
     python docs/draw.py --demo runs/demo     and those of what `python -m benchmarks.demo` has learnt
-    python examples/ask_for_a_return.py      leaves the one of asked returns in runs/ask-example
+    python examples/target_return.py             leaves the one of target returns in runs/target-return-example
 """
 
 import argparse

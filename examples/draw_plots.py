@@ -24,12 +24,12 @@ from sb3_gac.data import rollout_trajectories
 from sb3_gac.plots import (
     Maze,
     PlotCallback,
-    ask_for_returns,
     draw_plan_map,
-    plot_asked_returns,
+    evaluate_target_returns,
     plot_curves,
     plot_elbo,
     plot_maze,
+    plot_target_returns,
     roll_out,
     save_figure,
 )
@@ -49,10 +49,10 @@ def learn_pendulum(folder: Path, seed: int, gradient_steps: int, timesteps: int)
     )
     formats = ["csv"] if importlib.util.find_spec("tensorboard") is None else ["csv", "tensorboard"]
     model.set_logger(configure(str(folder), formats))
-    ask_env = make_vec_env("Pendulum-v1", n_envs=5, seed=seed)
+    target_env = make_vec_env("Pendulum-v1", n_envs=5, seed=seed)
     figures = {
         "plan_map": draw_plan_map,
-        "asked_return": lambda model: plot_asked_returns(ask_for_returns(model, ask_env)),
+        "target_return": lambda model: plot_target_returns(evaluate_target_returns(model, target_env)),
         "elbo": lambda model: plot_elbo(folder),
     }
     data = rollout_trajectories(model, env, n_episodes=25, deterministic=False)
@@ -94,8 +94,8 @@ def main() -> None:
         model = learn_pendulum(folder, seed, options.gradient_steps, options.timesteps)
     save_figure(draw_plan_map(model), options.output / "plan_map.png")
     env = make_vec_env("Pendulum-v1", n_envs=5)
-    asked = ask_for_returns(model, env, n_episodes=5)
-    save_figure(plot_asked_returns(asked, "Pendulum-v1"), options.output / "asked_return.png")
+    result = evaluate_target_returns(model, env, n_episodes=5)
+    save_figure(plot_target_returns(result, "Pendulum-v1"), options.output / "target_return.png")
     save_figure(plot_elbo(folders[-1], f"Pendulum-v1, {folders[-1].name}"), options.output / "elbo.png")
     save_figure(plot_curves({"GAC": folders}, "Pendulum-v1"), options.output / "learning_curves.png")
     if importlib.util.find_spec("gymnasium_robotics") is None:

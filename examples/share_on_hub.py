@@ -37,8 +37,7 @@ def main() -> None:
         return
 
     try:
-        # -1500 is about what random actions return, -150 what a good policy does
-        print("shared in", push_to_hub(model, options.repo_id, env, n_eval_episodes=5, reference_returns=(-1500, -150)))
+        print("shared in", push_to_hub(model, options.repo_id, "Pendulum-v1", n_eval_episodes=5))
         compare(model, load_from_hub(options.repo_id, env=env))
     except HubError as error:
         raise SystemExit(f"{error}\nThe model is saved in {options.output} all the same.") from error

@@ -1,10 +1,10 @@
 """
-Search hyper-parameters with two processes that share a study, then go on with it.
+Search hyper-parameters of offline learning with Optuna, then go on with the study.
 
     python examples/tune_with_optuna.py
 
-The pendulum, for about a minute: far too short to find much. The command line does the same, see
-`python -m benchmarks.tune --help`. Everything is left in runs/tune-example.
+A maze, for some minutes: far too short to find much. The command line does the same, see
+`python -m benchmarks.tune --help`. The data set and the study are left in runs/tune-example.
 """
 
 import sys
@@ -12,24 +12,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are not installed
 
-from benchmarks.options import Options
-from benchmarks.tune import TuneOptions, tune
+from benchmarks.datasets import generate_dataset
+from benchmarks.offline import Job
+from benchmarks.tune import open_study, search
 
 FOLDER = Path("runs") / "tune-example"
+DATA_STEPS, GRADIENT_STEPS, EPISODES = 5_000, 40, 2
 
 if __name__ == "__main__":
-    run = Options(
-        env="Pendulum-v1",
-        mode="online",
-        params={"n_timesteps": 2000, "gradient_steps": 20, "learning_starts": 500},
-        eval_freq=500,
-        eval_episodes=5,
-        output=FOLDER,
-    )
-    # A database that several machines reach would let all of them work on the same study
+    data = generate_dataset("maze2d-umaze", DATA_STEPS, output=FOLDER / "data")
+    # What is given is not searched; to estimate advantages would take most of the time here
+    given = {"offline_gradient_steps": GRADIENT_STEPS, "advantage_temperature": None}
+    job = Job("gac", f"maze2d-umaze={data}", overrides=given)
+    # Several processes may share the study; a database that several machines reach lets all of them work on it
     storage = str(FOLDER / "study.log")
-    tune(TuneOptions(run, n_trials=4, storage=storage, workers=2))
-    study = tune(TuneOptions(run, n_trials=5, storage=storage))  # one more
+    search(job, open_study("umaze", storage), n_trials=2, n_eval_episodes=EPISODES)
+    study = open_study("umaze", storage)
+    search(job, study, n_trials=3, n_eval_episodes=EPISODES)  # one more
 
     print(f"best of {len(study.trials)} trials: {study.best_value:.0f} with {study.best_params}")
-    print(f"{FOLDER / 'best.yml'} has it as settings for benchmarks.train; figures and tables are beside it")

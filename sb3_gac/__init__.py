@@ -1,11 +1,16 @@
 """Generative Actor Critic for Stable-Baselines3."""
 
-from sb3_gac.checkpoint import ExactCheckpointCallback, latest_checkpoint, load_checkpoint, save_checkpoint
-from sb3_gac.gac import GAC
-from sb3_gac.hub import load_from_hub, load_safe, push_to_hub, save_safe
-from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from sb3_gac.gac import GAC
+from sb3_gac.lazy import import_lazily
+from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
+from sb3_gac.version import __version__
+
+if TYPE_CHECKING:
+    from sb3_gac.checkpoint import ExactCheckpointCallback, latest_checkpoint, load_checkpoint, save_checkpoint
+    from sb3_gac.hub.push import load_from_hub, push_to_hub
+    from sb3_gac.hub.safe import load_safe, save_safe
 
 __all__ = [
     "GAC",
@@ -23,3 +28,12 @@ __all__ = [
     "save_checkpoint",
     "save_safe",
 ]
+
+__getattr__ = import_lazily(
+    __name__,
+    {
+        "sb3_gac.checkpoint": ("ExactCheckpointCallback", "latest_checkpoint", "load_checkpoint", "save_checkpoint"),
+        "sb3_gac.hub.push": ("load_from_hub", "push_to_hub"),
+        "sb3_gac.hub.safe": ("load_safe", "save_safe"),
+    },
+)

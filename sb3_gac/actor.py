@@ -15,13 +15,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from sb3_gac.arguments import check_actor_arguments
-from sb3_gac.inference import exploit_plan, explore_plan, plan_score
+from sb3_gac.inference import exploit_plan, explore_plan
 from sb3_gac.networks import (
-    Clock,
-    DecoderEnsemble,
     FilmDecoder,
     ObservationStandardizer,
-    PlanDecoder,
     PlanPrior,
     ReturnPredictor,
     TrajectoryModel,
@@ -30,22 +27,11 @@ from sb3_gac.scaling import scale_actions, unscale_actions
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
 
 MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
-REPLAN_MARGIN = 0.02  # standard deviations of returns; what promises less than that more is luck of the candidates
 # Candidates of all environments that are looked at together: each takes about ten kilobytes
 CANDIDATES_AT_ONCE = 2**14
+EPISODE_CLOCK = 100  # steps at which the clock of a plan of a whole episode stands halfway
 # Arguments that are looked at whenever a plan is made or followed, as evaluations on the way do
-ACTING_SETTINGS = (
-    "n_averaged",
-    "plan_temperature",
-    "exploit_steps",
-    "exploit_learning_rate",
-    "pessimism",
-    "prior_weight",
-    "explore_steps",
-    "explore_step_size",
-    "use_action_noise",
-    "replan_freq",
-)
+ACTING_SETTINGS = ("n_averaged", "exploit_steps", "explore_steps", "replan_freq")
 
 
 class PlanActor(BasePolicy):
@@ -60,37 +46,14 @@ class PlanActor(BasePolicy):
     :param features_extractor_kwargs: Keyword arguments of the features extractor.
     :param normalize_images: Whether to divide images by 255.
     :param plan_dim: Size of a plan.
-    :param use_conditional_prior: Whether the prior over plans knows the first observation.
-    :param use_conditional_critic: Whether the return predictor knows it; in the paper it sees the plan alone.
-    :param use_residual_prior: Whether plans are bent by a learned residual.
-    :param clock_scale: Steps after which the decoder's clock, age / (age + clock_scale), stands halfway; 0 for no clock. It
-        tells the start of a plan from its end: at one and the same place, leaving and arriving are different actions.
-    :param n_decoders: Decoders, each with weights of its own, that are averaged, see
-        :class:`~sb3_gac.networks.decoder.DecoderEnsemble`.
-    :param use_isotropic_gaussian: Whether all entries of a Box action have the same standard deviation, so that their errors
-        weigh alike, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
-    :param nll_beta: Power of the variance, from 0 to 1, that gradients of the likelihood of Box actions are weighted by, also
-        those that reach plans, see :class:`~sb3_gac.networks.action_head.GaussianActionHead`.
-    :param n_waves: Random Fourier features of what a decoder sees, so that it tells apart what is near, see
-        :class:`~sb3_gac.fourier.FourierFeatures`; 0 for none.
-    :param wave_scale: Standard deviation of their wave numbers, in radians per unit of what is seen: the clock, and
-        standardised observations or what the features extractor makes of them.
+    :param plan_horizon: Steps that a plan is made for, from any step on; ``None``: the whole trajectory, as in the paper.
     :param n_critics: Members of the ensemble of the return predictor, which is the critic of GAC.
     :param n_candidates: Prior plans compared when a plan is made.
     :param n_averaged: Best candidates averaged into the plan when exploiting; 1 follows the best one.
-    :param plan_temperature: Standardised return that makes one of them weigh e times as much in the average; ``None``: they
-        weigh alike.
     :param exploit_steps: Gradient steps on the best candidates when exploiting.
-    :param exploit_learning_rate: Step size of these steps.
-    :param pessimism: Standard deviations of the ensemble subtracted from the predicted return when exploiting.
-    :param prior_weight: Standardised return that one nat of log p(ε) is worth when exploiting.
     :param explore_steps: Langevin steps when exploring.
-    :param explore_step_size: Step size of these steps.
-    :param use_action_noise: Whether an exploring policy samples its actions from the decoder too, not only its plans.
-    :param replan_freq: Steps after which a plan is made anew from the current observation; 0 keeps one per episode, the paper.
-        The old one is kept, and ages on, unless the new one promises more, by a fiftieth of the standard deviation of returns.
-        Only a policy that exploits for the largest return makes new ones: what is explored, or asked for, is the return of one
-        plan.
+    :param replan_freq: Steps after which a policy that exploits makes its plan anew, at most ``plan_horizon``. Exploration
+        follows a plan for its horizon; plans of whole trajectories are never renewed.
     """
 
     target_return: th.Tensor
@@ -106,27 +69,13 @@ class PlanActor(BasePolicy):
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         plan_dim: int = 16,
-        use_conditional_prior: bool = True,
-        use_conditional_critic: bool = True,
-        use_residual_prior: bool = False,
-        clock_scale: float = 100.0,
-        n_decoders: int = 1,
-        use_isotropic_gaussian: bool = False,
-        nll_beta: float = 0.0,
-        n_waves: int = 0,
-        wave_scale: float = 0.5,
+        plan_horizon: int | None = 20,
         n_critics: int = 5,
         n_candidates: int = 256,
         n_averaged: int = 16,
-        plan_temperature: float | None = None,
         exploit_steps: int = 0,
-        exploit_learning_rate: float = 0.05,
-        pessimism: float = 0.0,
-        prior_weight: float = 0.0,
         explore_steps: int = 0,
-        explore_step_size: float = 0.05,
-        use_action_noise: bool = True,
-        replan_freq: int = 0,
+        replan_freq: int = 5,
     ) -> None:
         super().__init__(
             observation_space,
@@ -139,26 +88,12 @@ class PlanActor(BasePolicy):
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.plan_dim = plan_dim
-        self.use_conditional_prior = use_conditional_prior
-        self.use_conditional_critic = use_conditional_critic
-        self.use_residual_prior = use_residual_prior
-        self.clock_scale = clock_scale
-        self.n_decoders = n_decoders
-        self.use_isotropic_gaussian = use_isotropic_gaussian
-        self.nll_beta = nll_beta
-        self.n_waves = n_waves
-        self.wave_scale = wave_scale
+        self.plan_horizon = plan_horizon
         self.n_critics = n_critics
         self.n_candidates = n_candidates
         self.n_averaged = n_averaged
-        self.plan_temperature = plan_temperature
         self.exploit_steps = exploit_steps
-        self.exploit_learning_rate = exploit_learning_rate
-        self.pessimism = pessimism
-        self.prior_weight = prior_weight
         self.explore_steps = explore_steps
-        self.explore_step_size = explore_step_size
-        self.use_action_noise = use_action_noise
         self.replan_freq = replan_freq
         check_actor_arguments(self)
 
@@ -167,13 +102,12 @@ class PlanActor(BasePolicy):
 
         self.features_extractor = self.make_features_extractor()
         self.standardizer = ObservationStandardizer(observation_space, normalize_images)
-        self.clock = Clock(clock_scale) if clock_scale > 0 else None
         features_dim = self.features_extractor.features_dim
         actor_arch, critic_arch = get_actor_critic_arch(net_arch)
         self.model = TrajectoryModel(
-            PlanPrior(features_dim, plan_dim, actor_arch, activation_fn, use_conditional_prior, use_residual_prior),
-            self._make_decoder(features_dim + (self.clock is not None), actor_arch),
-            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics, use_conditional_critic),
+            PlanPrior(features_dim, plan_dim, actor_arch, activation_fn),
+            FilmDecoder(features_dim + 1, plan_dim, action_space, actor_arch, activation_fn),
+            ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
         )
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
@@ -182,14 +116,6 @@ class PlanActor(BasePolicy):
         noise[0] = 0.0
         self.register_buffer("candidate_noise", noise, persistent=False)
 
-    def _make_decoder(self, decoder_dim: int, net_arch: list[int]) -> PlanDecoder:
-        arguments = decoder_dim, self.plan_dim, self.action_space, net_arch, self.activation_fn, self.use_isotropic_gaussian
-        decoders = [
-            FilmDecoder(*arguments, nll_beta=self.nll_beta, n_waves=self.n_waves, wave_scale=self.wave_scale)
-            for _ in range(self.n_decoders)
-        ]
-        return decoders[0] if len(decoders) == 1 else DecoderEnsemble(decoders)
-
     @property
     def device(self) -> th.device:
         """Device of the networks; SB3's own looks through all modules for it, at every step."""
@@ -197,26 +123,20 @@ class PlanActor(BasePolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
-            "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim use_conditional_prior "
-            "use_conditional_critic use_residual_prior clock_scale n_decoders use_isotropic_gaussian nll_beta n_waves "
-            "wave_scale n_critics n_candidates n_averaged plan_temperature exploit_steps exploit_learning_rate "
-            "pessimism prior_weight explore_steps explore_step_size use_action_noise replan_freq"
+            "net_arch activation_fn features_extractor_class features_extractor_kwargs plan_dim plan_horizon n_critics "
+            "n_candidates n_averaged exploit_steps explore_steps replan_freq"
         ).split()
         return super()._get_constructor_parameters() | {name: getattr(self, name) for name in names}
 
-    def extract_features(
-        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None, at_start: bool = False
-    ) -> th.Tensor:
+    def extract_features(self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None) -> th.Tensor:
         """
         Features of standardised observations, of shape ``(batch_size, features_dim)``.
 
         :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
         :param features_extractor: Extractor to use instead of the policy's own.
-        :param at_start: Whether to read the observations as the start of a trajectory, as the prior and the return
-            predictor do.
         """
         extractor = self.features_extractor if features_extractor is None else features_extractor
-        features: th.Tensor = extractor(self.standardizer(self.preprocess(obs), at_start))
+        features: th.Tensor = extractor(self.standardizer(self.preprocess(obs)))
         return features
 
     def preprocess(self, obs: TensorObs) -> TensorObs:
@@ -228,17 +148,13 @@ class PlanActor(BasePolicy):
         preprocessed: TensorObs = preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
         return preprocessed
 
-    def set_statistics(self, observations: TensorObs, first_observations: TensorObs, ages: th.Tensor) -> None:
+    def set_statistics(self, observations: TensorObs) -> None:
         """
-        Standardise observations and the clock by those of the data.
+        Standardise observations by those of the data.
 
         :param observations: Observations of shape ``(n_steps, *obs_shape)``, or a dict of such tensors.
-        :param first_observations: First observations of trajectories, of shape ``(n_trajectories, *obs_shape)``.
-        :param ages: Number of steps taken before each step, of shape ``(n_steps,)``.
         """
-        self.standardizer.set_statistics(observations, first_observations)
-        if self.clock is not None:
-            self.clock.set_statistics(ages)
+        self.standardizer.set_statistics(observations)
 
     def set_return_statistics(self, returns: th.Tensor) -> None:
         """
@@ -272,11 +188,11 @@ class PlanActor(BasePolicy):
 
         def plan_part(part: TensorObs, sought: th.Tensor | None = None) -> th.Tensor:
             with th.no_grad():
-                features = self.extract_features(part, at_start=True)
+                features = self.extract_features(part)
             if deterministic:
                 return self._exploit(features, sought)
             assert sought is not None
-            return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps, self.explore_step_size)
+            return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps)
 
         return self._in_parts(plan_part, obs, *([] if asked is None else [asked]))
 
@@ -294,9 +210,7 @@ class PlanActor(BasePolicy):
         for start in range(0, n_envs, n_at_once):
             rows = slice(start, start + n_at_once)
             part = function(_take(obs, rows), *(column[rows] for column in columns))
-            if (
-                start == 0
-            ):  # small tensors that were kept would lie between the large ones, and none of that memory be used again
+            if start == 0:  # small tensors that are kept among large ones keep memory from being used again
                 made = part.new_empty((n_envs, *part.shape[1:]))
             made[rows] = part
             del part
@@ -311,25 +225,7 @@ class PlanActor(BasePolicy):
         return asked.expand(n_envs)
 
     def _exploit(self, features: th.Tensor, target_return: th.Tensor | None) -> th.Tensor:
-        return exploit_plan(
-            self.model,
-            features,
-            self.candidate_noise,
-            self.n_averaged,
-            self.plan_temperature,
-            self.exploit_steps,
-            self.exploit_learning_rate,
-            self.pessimism,
-            self.prior_weight,
-            target_return,
-        )
-
-    def _worth(self, obs: TensorObs, plans: th.Tensor) -> th.Tensor:
-        """What plans are worth when followed from these observations on, of shape ``(n_envs,)``."""
-        features = self.extract_features(obs, at_start=True)
-        prior = self.model.plan_prior(features)
-        noise = (plans - prior.mean) * (-prior.log_std).exp()
-        return plan_score(self.model, plans, noise, features, self.pessimism, self.prior_weight)
+        return exploit_plan(self.model, features, self.candidate_noise, self.n_averaged, self.exploit_steps, target_return)
 
     def decoder_features(self, obs: TensorObs, ages: th.Tensor) -> th.Tensor:
         """
@@ -338,10 +234,11 @@ class PlanActor(BasePolicy):
         :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
         :param ages: Number of actions taken with each plan before, of shape ``(batch_size,)``.
         """
-        features = self.extract_features(obs)
-        if self.clock is None:
-            return features
-        return th.cat((features, self.clock(ages).unsqueeze(-1).to(features.dtype)), dim=-1)
+        if self.plan_horizon is None:
+            clock = 2 * ages / (ages + EPISODE_CLOCK) - 1
+        else:
+            clock = 2 * ages / self.plan_horizon - 1
+        return th.cat((self.extract_features(obs), clock.unsqueeze(-1).float()), dim=-1)
 
     def forward(
         self, obs: TensorObs, plans: th.Tensor | None = None, ages: th.Tensor | None = None, deterministic: bool = False
@@ -357,7 +254,7 @@ class PlanActor(BasePolicy):
         plans = self.plan(obs, deterministic) if plans is None else plans
         ages = plans.new_zeros(len(plans)) if ages is None else ages
         features = self.decoder_features(obs, ages)
-        return self.model.act(features, plans, deterministic or not self.use_action_noise)
+        return self.model.act(features, plans, deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         actions: th.Tensor = self(observation, deterministic=deterministic)
@@ -375,7 +272,7 @@ class PlanActor(BasePolicy):
         Actions for observations, and the plans to pass back at the next step.
 
         Without state a plan is made for these observations; with it, plans are carried and only made anew where an episode
-        starts or, when exploiting for the largest return, every ``replan_freq`` steps where a new one promises clearly more.
+        starts or a plan has been followed for its time.
 
         :param observation: Observation, or a batch of them.
         :param state: What the last call returned; ``None`` at the start.
@@ -443,10 +340,9 @@ class PlanActor(BasePolicy):
         is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool, ndmin=1)
         if is_due.shape != (n_envs,):
             raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
-        is_aged = np.zeros(n_envs, dtype=bool)
-        if deterministic and target_return is None and self.replan_freq > 0:
-            is_aged = ~is_due & (ages > 0) & (ages % self.replan_freq == 0)
-            is_due |= is_aged
+        if self.plan_horizon is not None:
+            is_exploiting = deterministic and target_return is None
+            is_due |= ages >= (min(self.replan_freq, self.plan_horizon) if is_exploiting else self.plan_horizon)
         plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
             rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
@@ -457,14 +353,8 @@ class PlanActor(BasePolicy):
                         f"target_return has the shape {np.shape(target_return)}, expected a number or {(n_envs,)}"
                     )
                 target_return = np.asarray(target_return)[is_due]
-            new_plans = self.plan(due_obs, deterministic, target_return)
-            if is_aged.any():
-                worth, last_worth = (self._in_parts(self._worth, due_obs, part) for part in (new_plans, plans[rows]))
-                is_kept = (worth <= last_worth + REPLAN_MARGIN) & th.as_tensor(is_aged[is_due], device=self.device)
-                new_plans = th.where(is_kept.unsqueeze(-1), plans[rows], new_plans)
-                is_due[is_due] = ~is_kept.cpu().numpy()
             plans = plans.clone()
-            plans[rows] = new_plans
+            plans[rows] = self.plan(due_obs, deterministic, target_return)
             ages = np.where(is_due, 0, ages)
         return plans, ages
 

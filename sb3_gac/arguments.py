@@ -4,37 +4,17 @@ import math
 from functools import partial
 from typing import Any
 
-AT_LEAST = {
-    "batch_size": 1,
-    "buffer_size": 1,
-    "completion_horizon": 1,
-    "n_encode_steps": 1,
-    "n_score_steps": 1,
-    "posterior_steps": 0,
-    "kl_warmup": 0,
-    "return_weight": 0,
-    "finetune_lr_factor": 0,
-    "n_hold_steps": 0,
-    "kl_learning_rate": 0,
-    "posterior_learning_rate": 0,
-}
-DEFAULT_TO_NONE = ("completion_horizon", "n_encode_steps", "n_score_steps")
+AT_LEAST = {"batch_size": 1, "buffer_size": 1, "posterior_steps": 0}
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
 SHARES = ("gamma", "gae_lambda", "explore_ratio", "offline_ratio")
 ACTOR_AT_LEAST = {
     "plan_dim": 1,
-    "n_decoders": 1,
     "n_critics": 1,
     "n_candidates": 1,
     "n_averaged": 1,
-    "n_waves": 0,
-    "clock_scale": 0,
     "exploit_steps": 0,
-    "exploit_learning_rate": 0,
-    "prior_weight": 0,
     "explore_steps": 0,
-    "explore_step_size": 0,
-    "replan_freq": 0,
+    "replan_freq": 1,
 }
 
 
@@ -47,9 +27,7 @@ def check_arguments(model: Any) -> None:
     """
     check = partial(_check, model)
     for name, least in AT_LEAST.items():
-        value = getattr(model, name)
-        is_default = value is None and name in DEFAULT_TO_NONE
-        check(name, is_default or (value is not None and least <= value < math.inf), f"at least {least}")
+        check(name, least <= getattr(model, name) < math.inf, f"at least {least}")
     for name in ABOVE_0:
         check(name, getattr(model, name) > 0, "above 0")
     for name in SHARES:
@@ -73,9 +51,7 @@ def check_actor_arguments(actor: Any) -> None:
     check = partial(_check, actor)
     for name, least in ACTOR_AT_LEAST.items():
         check(name, least <= getattr(actor, name) < math.inf, f"at least {least}")
-    check("nll_beta", 0 <= actor.nll_beta <= 1, "in [0, 1]")
-    check("wave_scale", actor.wave_scale > 0, "above 0")
-    check("plan_temperature", actor.plan_temperature is None or actor.plan_temperature > 0, "above 0 or None")
+    check("plan_horizon", actor.plan_horizon is None or actor.plan_horizon >= 1, "at least 1 or None")
 
 
 def _check(owner: Any, name: str, is_right: bool, expected: str) -> None:

@@ -20,7 +20,6 @@ import os
 import pickle
 import random
 import re
-import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.atomic import discard, lock_folder, replace_when_complete
+from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.stored_buffer import read_buffer, write_buffer
 from sb3_gac.digest import file_digest
 from sb3_gac.gac import GAC
@@ -39,13 +39,12 @@ from sb3_gac.offline_env import OfflineVecEnv
 
 MODEL, STATE = "model.zip", "state.pkl"
 REPLAY_BUFFER, OFFLINE_BUFFER = "replay_buffer.safetensors", "offline_buffer.safetensors"
+CREDIT = ("weights", "advantages")  # arrays of what steps are worth
 # Written last: sha256 of all other files
 MANIFEST = "manifest.json"
 NAME = re.compile(r"checkpoint_(\d+)")
-# What is being written, or being removed
-PARTIAL = ".partial"
 
-# Data sets that a checkpoint of this process holds: their rows and the file. Only the weights of their steps change,
+# Data sets that a checkpoint of this process holds: their rows and the file. Only what their steps are worth changes,
 # which each checkpoint has in its state: the file is linked, not copied.
 _offline_files: "weakref.WeakKeyDictionary[TrajectoryReplayBuffer, tuple[int, Path]]" = weakref.WeakKeyDictionary()
 
@@ -66,27 +65,16 @@ def save_checkpoint(model: GAC, save_path: str | Path, keep: int = 2) -> Path:
         raise ValueError(f"at least one checkpoint must be kept, not {keep}")
     folder = Path(save_path)
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"*{PARTIAL}"):
-        shutil.rmtree(leftover)
-
     model._forget_rollout()
     seed = int(np.random.randint(2**31 - 1))
-
-    checkpoint = folder / f"checkpoint_{_number(latest_checkpoint(folder)) + 1}"
-    partial = checkpoint.with_name(checkpoint.name + PARTIAL)
-    try:
-        partial.mkdir()
-        _write(model, seed, partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    partial.rename(checkpoint)
-    _sync(folder)
+    with lock_folder(folder):
+        checkpoint = folder / f"checkpoint_{_number(latest_checkpoint(folder)) + 1}"
+        with replace_when_complete(checkpoint) as partial:
+            _write(model, seed, partial)
+        for old in _checkpoints(folder)[:-keep]:
+            discard(old)
     if model.offline_buffer is not None:
         _offline_files[model.offline_buffer] = model.offline_buffer.n_transitions, checkpoint / OFFLINE_BUFFER
-    for old in _checkpoints(folder)[:-keep]:
-        # What is removed halfway must not pass for a checkpoint
-        shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
     _restart(model, seed)
     return checkpoint
 
@@ -125,9 +113,11 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
     if REPLAY_BUFFER in files:
         model.load_replay_buffer(checkpoint / REPLAY_BUFFER)
     if OFFLINE_BUFFER in files:
-        shape = len(state["offline_weights"]), model.observation_space, model.action_space
+        credit = state["offline_credit"]
+        shape = len(credit["weights"]), model.observation_space, model.action_space
         buffer = read_buffer(checkpoint / OFFLINE_BUFFER, TrajectoryReplayBuffer(*shape, device=model.device))
-        buffer.weights[: buffer.size()] = state["offline_weights"]
+        for name, array in credit.items():
+            getattr(buffer, name)[: buffer.size()] = array
         model.offline_buffer = buffer
         _offline_files[buffer] = buffer.n_transitions, checkpoint / OFFLINE_BUFFER
     model._last_obs = None
@@ -215,7 +205,8 @@ def _number(checkpoint: Path | None) -> int:
 
 
 def _write(model: GAC, seed: int, folder: Path) -> None:
-    """Write all files, and make sure that they are on the disk."""
+    """Write all files of a checkpoint, the manifest last."""
+    folder.mkdir()
     digests = {}
     if model.offline_buffer is not None:
         if (linked := _link_offline_file(model.offline_buffer, folder / OFFLINE_BUFFER)) is not None:
@@ -230,19 +221,14 @@ def _write(model: GAC, seed: int, folder: Path) -> None:
     state = {
         "seed": seed,
         "n_envs": model.n_envs,
-        "offline_weights": None if offline is None else offline.weights[: offline.size()],
+        "offline_credit": None if offline is None else {name: getattr(offline, name)[: offline.size()] for name in CREDIT},
         "normalization": None if normalizer is None else _statistics(normalizer),
         "rng": _rng_state(),
     }
     with (folder / STATE).open("wb") as stream:
         pickle.dump(state, stream, protocol=pickle.HIGHEST_PROTOCOL)
-    for file in sorted(folder.iterdir()):
-        if file.name not in digests:
-            digests[file.name] = file_digest(file)
-            _sync(file)
+    digests |= {file.name: file_digest(file) for file in sorted(folder.iterdir()) if file.name not in digests}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2), encoding="utf-8")
-    _sync(folder / MANIFEST)
-    _sync(folder)
 
 
 def _link_offline_file(buffer: TrajectoryReplayBuffer, file: Path) -> str | None:
@@ -318,12 +304,3 @@ def _set_rng_state(state: dict[str, Any]) -> None:
         th.cuda.set_rng_state_all([th.as_tensor(cuda) for cuda in state["cuda"]])
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders
-        return
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

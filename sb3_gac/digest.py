@@ -15,3 +15,12 @@ def file_digest(file: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def content_digest(content: bytes) -> str:
+    """
+    SHA-256 of bytes as a hexadecimal string.
+
+    :param content: The bytes.
+    """
+    return hashlib.sha256(content).hexdigest()

@@ -4,9 +4,7 @@ import io
 import math
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -19,37 +17,35 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
-from stable_baselines3.common.utils import update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
 from sb3_gac.atomic import file_to_save, replace_when_complete
-from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards
-from sb3_gac.data import TrajectoryReplayBuffer, complete_trajectories, load_dataset
-from sb3_gac.data.dataset import DatasetSource
+from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards, segment_advantages, standardise_by_state
+from sb3_gac.credit.advantage import spread
+from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
-from sb3_gac.data.standardization import check_vectors
-from sb3_gac.data.stored_buffer import SUFFIX, read_buffer, write_buffer
 from sb3_gac.data.trajectory import map_observations
 from sb3_gac.exploration import Behaviour, RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
-from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
-from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy, drop_without_effect
+from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
 from sb3_gac.rollout_env import RolloutEnv
-from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
+from sb3_gac.type_aliases import Array, DatasetSource, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
-KL_WARMUP_START = 0.05
 MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
-# Default steps of a trajectory to encode, and to score. With those for images, 64 trajectories send as many pictures
-# through the features extractor as a gradient step of SAC does with its 256 transitions.
-N_STEPS, N_IMAGE_STEPS = 32, 8
+KL_LEARNING_RATE = 0.02  # of the logarithm of the coefficient
+# Steps of a segment to encode, and others to score. With those for images, a gradient step sends as many pictures through
+# the features extractor as one of SAC does.
+N_STEPS, N_IMAGE_STEPS = 8, 2
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
-N_SWEEPS, N_OFFLINE_SWEEPS = 10, 25
+TARGET_ADVANTAGE = 1.0
+N_SWEEPS, N_OFFLINE_SWEEPS = 5, 25
 # Gradient steps of the decomposed rewards each time
+N_SPREAD_UPDATES, N_OFFLINE_SPREAD_UPDATES = 200, 3000
 N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
 # Steps that the statistics of observations are taken of, and their numbers in all: fewer steps of large observations
@@ -57,19 +53,6 @@ STATISTICS_STEPS, STATISTICS_NUMBERS = 10_000, 20_000_000
 STATISTICS_GROWTH = 0.2
 # Episodes after which half of those that start still follow a random policy
 N_RANDOM_EPISODES = 10
-
-# Arguments of SAC and TQC that name nothing in GAC: target networks, an entropy bonus, bootstrapped returns, gSDE, quantiles
-WITHOUT_EFFECT = (
-    "tau",
-    "ent_coef",
-    "target_update_interval",
-    "target_entropy",
-    "n_steps",
-    "use_sde",
-    "sde_sample_freq",
-    "use_sde_at_warmup",
-    "top_quantiles_to_drop_per_net",
-)
 
 
 class GAC(OffPolicyAlgorithm):
@@ -87,7 +70,7 @@ class GAC(OffPolicyAlgorithm):
     :param buffer_size: Transitions that the replay buffer holds.
     :param learning_starts: Environment steps before the first gradient step online. Episodes that start until then follow
         random policies, later ones ever more rarely, and none after offline learning.
-    :param batch_size: Trajectories per gradient step.
+    :param batch_size: Segments, or trajectories, per gradient step.
     :param gamma: Discount of the advantages that weigh steps; returns are undiscounted.
     :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
     :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
@@ -100,31 +83,15 @@ class GAC(OffPolicyAlgorithm):
     :param replay_buffer_class: A :class:`~sb3_gac.data.buffer.TrajectoryReplayBuffer`.
     :param replay_buffer_kwargs: Keyword arguments of the replay buffer.
     :param optimize_memory_usage: Taken as by SAC; next observations are never stored.
-    :param n_encode_steps: Steps of a trajectory that the plan is inferred from (default 32, 8 for images).
-    :param n_score_steps: Other steps of it whose actions are scored (default 32, 8 for images).
     :param effective_horizon: Steps that the mean action log-likelihood counts for (T0). The raw sum over a long
         trajectory would drown the other terms.
-    :param return_weight: Weight of the return log-likelihood (λ_y).
     :param kl_coef: Weight of the divergence from the prior; ``"auto"`` learns it, so that plans hold ``target_kl`` nats.
     :param target_kl: Information in a plan, in nats, that ``"auto"`` aims at. Few nats generalise, many tell more plans apart.
-    :param kl_learning_rate: Step size of the learnt coefficient's logarithm.
-    :param kl_warmup: Gradient steps over which the coefficient grows from a twentieth of its value.
     :param posterior_steps: Gradient steps that improve each trajectory's posterior; 0 is a plain variational auto-encoder.
-    :param posterior_learning_rate: Step size of these steps.
-    :param completion_horizon: Steps of an episode in the environment. Trajectories of a data set that were cut before it are
-        completed, see :func:`~sb3_gac.data.completion.complete_trajectories`; ``None`` takes them as they are.
-    :param n_hold_steps: Simulated steps of staying that trajectories which were let go on end with, where the data knows how;
-        0 shows none.
     :param explore_ratio: Fraction of the episodes of rollouts that explore, once learning has started; the others follow the
         best plan without noise, so that the states an evaluation would meet are learnt from, too.
     :param offline_ratio: Share of each batch drawn from the data set while there is a replay buffer too; more while that
         holds fewer trajectories than a batch has places for.
-    :param finetune_lr_factor: Factor of the learning rate in ``learn`` after an offline phase: 1 learns on as from nothing,
-        less forgets less of what the data taught.
-    :param target_quantile: Quantile of the returns learnt from where the exploration target starts.
-    :param target_rise: Standard deviations of these returns that a rollout which reaches the target raises it by.
-    :param target_fall: Standard deviations that a rollout which misses it lowers it by.
-    :param target_headroom: Standard deviations that the target may stand above the best return.
     :param max_grad_norm: Norm that gradients are clipped to.
     :param stats_window_size: Episodes that the rollout statistics are averaged over.
     :param tensorboard_log: Folder of the TensorBoard log.
@@ -133,9 +100,6 @@ class GAC(OffPolicyAlgorithm):
     :param seed: Seed of all random numbers.
     :param device: PyTorch device.
     :param _init_setup_model: Whether to build the networks at once.
-    :param sac_kwargs: Arguments of SAC and TQC that have no part in GAC, such as ``tau`` and ``ent_coef``, are taken for the
-        sake of scripts and warned of.
-    :raises TypeError: when there are arguments that none of them has.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -149,8 +113,7 @@ class GAC(OffPolicyAlgorithm):
     policy: LatentPlanPolicy
     actor: PlanActor
     replay_buffer: TrajectoryReplayBuffer | None
-    n_encode_steps: int
-    n_score_steps: int
+    n_steps: int
 
     def __init__(
         self,
@@ -159,7 +122,7 @@ class GAC(OffPolicyAlgorithm):
         learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 20_000,
         learning_starts: int = 100,
-        batch_size: int = 64,
+        batch_size: int = 256,
         gamma: float = 0.99,
         train_freq: int | tuple[int, str] = 50,
         gradient_steps: int = -10,
@@ -170,25 +133,12 @@ class GAC(OffPolicyAlgorithm):
         gae_lambda: float = 0.85,
         advantage_temperature: float | None = 0.4,
         return_only: bool = False,
-        n_encode_steps: int | None = None,
-        n_score_steps: int | None = None,
         effective_horizon: float = 16.0,
-        return_weight: float = 1.0,
         kl_coef: str | float = "auto",
         target_kl: float = 3.0,
-        kl_learning_rate: float = 0.02,
-        kl_warmup: int = 0,
         posterior_steps: int = 0,
-        posterior_learning_rate: float = 0.3,
-        completion_horizon: int | None = None,
-        n_hold_steps: int = 20,
         explore_ratio: float = 0.9,
         offline_ratio: float = 0.5,
-        finetune_lr_factor: float = 1.0,
-        target_quantile: float = 0.9,
-        target_rise: float = 0.1,
-        target_fall: float = 0.02,
-        target_headroom: float = 0.5,
         max_grad_norm: float = 10.0,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -197,10 +147,7 @@ class GAC(OffPolicyAlgorithm):
         seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
-        **sac_kwargs: Any,
     ) -> None:
-        for name in drop_without_effect(sac_kwargs, WITHOUT_EFFECT, "GAC"):
-            raise TypeError(f"GAC.__init__() got an unexpected keyword argument {name!r}")
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -228,25 +175,12 @@ class GAC(OffPolicyAlgorithm):
         self.gae_lambda = gae_lambda
         self.advantage_temperature = advantage_temperature
         self.return_only = return_only
-        self.n_encode_steps = n_encode_steps  # type: ignore[assignment]  # until the spaces are known
-        self.n_score_steps = n_score_steps  # type: ignore[assignment]
         self.effective_horizon = effective_horizon
-        self.return_weight = return_weight
         self.kl_coef = kl_coef
         self.target_kl = target_kl
-        self.kl_learning_rate = kl_learning_rate
-        self.kl_warmup = kl_warmup
         self.posterior_steps = posterior_steps
-        self.posterior_learning_rate = posterior_learning_rate
-        self.completion_horizon = completion_horizon
-        self.n_hold_steps = n_hold_steps
         self.explore_ratio = explore_ratio
         self.offline_ratio = offline_ratio
-        self.finetune_lr_factor = finetune_lr_factor
-        self.target_quantile = target_quantile
-        self.target_rise = target_rise
-        self.target_fall = target_fall
-        self.target_headroom = target_headroom
         self.max_grad_norm = max_grad_norm
         check_arguments(self)
 
@@ -286,13 +220,10 @@ class GAC(OffPolicyAlgorithm):
             )
         super()._setup_model()
         self.actor = self.policy.actor
-        n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
-        self.n_encode_steps = n_steps if self.n_encode_steps is None else self.n_encode_steps
-        self.n_score_steps = n_steps if self.n_score_steps is None else self.n_score_steps
+        self.n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self._begin_rollout()
-        settings = {name: getattr(self, f"target_{name}") for name in ("quantile", "rise", "fall", "headroom")}
-        known = TargetReturn() if self.target_return is None else self.target_return
-        self.target_return = replace(known, **settings)
+        if self.target_return is None:
+            self.target_return = TargetReturn()
         if self.env is not None:
             self._check_normalization()
 
@@ -313,7 +244,7 @@ class GAC(OffPolicyAlgorithm):
 
     # ---------------------------------------------------------------- policy evaluation
 
-    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+    def train(self, gradient_steps: int, batch_size: int = 256) -> None:
         """
         Maximise the evidence lower bound of sampled trajectories.
 
@@ -326,10 +257,10 @@ class GAC(OffPolicyAlgorithm):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         # What episodes return is not known before one of them has ended
-        return_weight = self.return_weight if self._knows_returns else 0.0
+        return_weight = float(self._knows_returns)
 
         for _ in range(gradient_steps):
-            batch = self._sample_batch(batch_size, self.n_encode_steps + self.n_score_steps)
+            batch = self._sample_batch(batch_size, 2 * self.n_steps)
             terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
             loss = -(
@@ -355,25 +286,11 @@ class GAC(OffPolicyAlgorithm):
     def _is_finetuning(self) -> bool:
         return self._n_offline_updates > 0 and not self._is_offline
 
-    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
-        factor = self.finetune_lr_factor if self._is_finetuning else 1.0
-        rate = factor * self.lr_schedule(self._current_progress_remaining)
-        self.logger.record("train/learning_rate", rate)
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            update_learning_rate(optimizer, rate)
-
-    @contextmanager
-    def _as_when_acting(self) -> Iterator[None]:
-        """Batch normalisation learns from the batches alone, and knows no variance of a single observation."""
-        self.actor.features_extractor.train(False)
-        yield
-        self.actor.features_extractor.train(self.actor.training)
-
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
         features = self.policy.step_features(batch.observations, batch.ages)
-        first_features = self.actor.extract_features(batch.first_observations, at_start=True)
-        encoded, scored = slice(None, self.n_encode_steps), slice(self.n_encode_steps, None)
+        first_features = self.actor.extract_features(batch.first_observations)
+        encoded, scored = slice(None, self.n_steps), slice(self.n_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
         return elbo(
             self.actor.model,
@@ -393,7 +310,7 @@ class GAC(OffPolicyAlgorithm):
         :param batch: Sampled trajectories.
         """
         features = self.policy.step_features(batch.observations, batch.ages)
-        first_features = self.actor.extract_features(batch.first_observations, at_start=True)
+        first_features = self.actor.extract_features(batch.first_observations)
         return self._posterior(features, batch.actions, first_features).mean
 
     def _posterior(self, features: th.Tensor, actions: th.Tensor, first_features: th.Tensor) -> PlanGaussian:
@@ -405,19 +322,15 @@ class GAC(OffPolicyAlgorithm):
             first_features,
             self.effective_horizon,
             self.posterior_steps,
-            self.posterior_learning_rate,
             self._current_kl_coef(),
         )
 
     def _current_kl_coef(self) -> float:
-        warmup = 1.0
-        if self.kl_warmup > 0:
-            warmup = min(1.0, KL_WARMUP_START + (1 - KL_WARMUP_START) * self._n_updates / self.kl_warmup)
-        return warmup * (math.exp(self._log_kl_coef) if self.kl_coef == "auto" else float(self.kl_coef))
+        return math.exp(self._log_kl_coef) if self.kl_coef == "auto" else float(self.kl_coef)
 
     def _adjust_kl_coef(self, kl: float) -> None:
         """Dual ascent: information that costs more nats than the target becomes dearer, less becomes cheaper."""
-        step = self.kl_learning_rate * min(kl / self.target_kl - 1, 1.0)
+        step = KL_LEARNING_RATE * min(kl / self.target_kl - 1, 1.0)
         self._log_kl_coef = min(max(self._log_kl_coef + step, MIN_LOG_KL_COEF), MAX_LOG_KL_COEF)
 
     def _check_finite(self, terms: ElboTerms, loss: th.Tensor, grad_norm: th.Tensor) -> None:
@@ -444,7 +357,7 @@ class GAC(OffPolicyAlgorithm):
             sizes = [batch_size - n_online, n_online]
         return TrajectoryBatch.concatenate(
             [
-                buffer.sample(size, n_steps, self._vec_normalize_env)
+                buffer.sample(size, n_steps, self._vec_normalize_env, self.actor.plan_horizon)
                 for buffer, size in zip(buffers, sizes, strict=True)
                 if size > 0
             ]
@@ -466,7 +379,7 @@ class GAC(OffPolicyAlgorithm):
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
-        if self.advantage_temperature is None or (self.return_only and not self._knows_returns):
+        if self.advantage_temperature is None and self.actor.plan_horizon is None:
             return
         self.policy.set_training_mode(False)
         is_offline = is_first and self.offline_buffer is not None
@@ -476,14 +389,15 @@ class GAC(OffPolicyAlgorithm):
         actions = th.cat([self._actions_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
         policy = self.policy
         losses: dict[str, float] = {}
-        if self.return_only:
+        if self.return_only and not self._knows_returns:
+            rewards = np.zeros(len(features))
+        elif self.return_only:
             n_updates = N_OFFLINE_REWARD_UPDATES if is_offline else N_REWARD_UPDATES
             rewards, losses = fit_rewards(policy.reward_net, policy.credit_optimizer, features, actions, steps, n_updates)
         else:
             rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
-        advantages, value_losses = fit_advantages(
-            policy.value_net,
-            policy.advantage_net,
+        advantages, values, value_losses = fit_advantages(
+            policy.credit_net,
             policy.credit_optimizer,
             features,
             actions,
@@ -491,12 +405,21 @@ class GAC(OffPolicyAlgorithm):
             steps,
             self.gamma,
             self.gae_lambda,
+            self.advantage_temperature,
             N_OFFLINE_SWEEPS if is_offline else N_SWEEPS,
         )
         weights = advantage_weights(advantages, self.advantage_temperature)
-        parts = np.split(weights, np.cumsum([len(table.indices) for table in tables])[:-1])
-        for buffer, table, part in zip(buffers, tables, parts, strict=True):
-            buffer.set_weights(table.indices, part)
+        of_segments = None
+        if self.actor.plan_horizon is not None:
+            of_segments = segment_advantages(rewards.astype(np.float64), values, steps, self.gamma, self.actor.plan_horizon)
+            of_segments = (of_segments - of_segments.mean()) / spread(of_segments, values)
+            n_updates = N_OFFLINE_SPREAD_UPDATES if is_offline else N_SPREAD_UPDATES
+            of_segments = standardise_by_state(policy.spread_net, policy.credit_optimizer, features, of_segments, n_updates)
+        start = 0
+        for buffer, table in zip(buffers, tables, strict=True):
+            own = slice(start, start + len(table.indices))
+            buffer.set_credit(table.indices, weights[own], None if of_segments is None else of_segments[own])
+            start = own.stop
         for name, loss in {**losses, **value_losses}.items():
             self.logger.record(f"train/{name}", loss)
         self.logger.record("train/advantage_ess", float(1 / np.square(weights).mean()))  # of weights whose mean is 1
@@ -534,26 +457,22 @@ class GAC(OffPolicyAlgorithm):
             # Of the data set alone, where there is one: it is what is learnt first
             self._take_observation_statistics(buffers[0])
             if returns_are_new or self._knows_returns:
-                self.actor.set_return_statistics(th.as_tensor(returns))
+                if self.actor.plan_horizon is None:
+                    self.actor.set_return_statistics(th.as_tensor(returns))
+                else:
+                    self.actor.model.return_predictor.set_statistics(0.0, 1.0)
         if returns_are_new or self._knows_returns:
             assert self.target_return is not None
             self.target_return.fit(returns)
             self._tell_target()
 
     def _take_observation_statistics(self, buffer: TrajectoryReplayBuffer) -> None:
-        """Standardise observations, and the ages of plans, by those of a buffer."""
+        """Standardise observations by those of a buffer."""
         self._sees_normalized = self._is_normalized
-        table = buffer.steps()
-        starts = np.cumsum(table.lengths) - table.lengths
-        ages = np.arange(len(table.indices)) - np.repeat(starts, table.lengths)
-        n_numbers = spaces.flatdim(self.observation_space)
-        n_sampled = max(min(STATISTICS_STEPS, STATISTICS_NUMBERS // n_numbers), 1)
-        sample = slice(None, None, math.ceil(len(table.indices) / n_sampled))
-        self.actor.set_statistics(
-            buffer.observations_at(table.indices[sample], self._vec_normalize_env),
-            buffer.observations_at(table.indices[starts[:n_sampled]], self._vec_normalize_env),
-            th.as_tensor(ages[sample], device=self.device),
-        )
+        indices = buffer.steps().indices
+        n_sampled = max(min(STATISTICS_STEPS, STATISTICS_NUMBERS // spaces.flatdim(self.observation_space)), 1)
+        sample = indices[:: math.ceil(len(indices) / n_sampled)]
+        self.actor.set_statistics(buffer.observations_at(sample, self._vec_normalize_env))
 
     @property
     def _knows_returns(self) -> bool:
@@ -573,7 +492,7 @@ class GAC(OffPolicyAlgorithm):
         """The policy explores with the target, also when it is used alone."""
         assert self.target_return is not None
         if self.target_return.value is not None:
-            self.actor.target_return.fill_(self.target_return.value)
+            self.actor.target_return.fill_(self.target_return.value if self.actor.plan_horizon is None else TARGET_ADVANTAGE)
             if hasattr(self, "_logger"):  # there is none before the first learning
                 self.logger.record("rollout/target_return", self.target_return.value)
 
@@ -604,6 +523,8 @@ class GAC(OffPolicyAlgorithm):
         :param progress_bar: Whether to show a progress bar.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
+        from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
+
         if data is not None:
             self.set_offline_data(data)
             self._known_steps = []  # statistics are taken of what is learnt from
@@ -653,18 +574,16 @@ class GAC(OffPolicyAlgorithm):
         :param data: See :meth:`learn_offline`.
         :raises ValueError: when the data is bad, or does not match the spaces of the model.
         """
+        from sb3_gac.data.dataset import load_dataset
+        from sb3_gac.offline_env import OfflineVecEnv
+
         dataset = load_dataset(data, self.observation_space, self.action_space)
-        if self.completion_horizon is not None:
-            check_vectors(dataset.trajectories)
         if self.observation_space is None:
             env = self._wrap_env(OfflineVecEnv(dataset.observation_space, dataset.action_space))
             self.observation_space, self.action_space = env.observation_space, env.action_space
             self._setup_model()
             dataset = load_dataset(dataset, self.observation_space, self.action_space)  # with the channels of images first
         trajectories = dataset.trajectories
-        if self.completion_horizon is not None:
-            self._tell(f"Completing {len(trajectories)} trajectories to {self.completion_horizon} steps")
-            trajectories = complete_trajectories(trajectories, self.completion_horizon, self.n_hold_steps)
         buffer = TrajectoryReplayBuffer(
             sum(len(trajectory) for trajectory in trajectories),
             self.observation_space,
@@ -678,10 +597,6 @@ class GAC(OffPolicyAlgorithm):
         if self._n_offline_updates == 0:
             self._known_steps = []
         self._fit_normalization()
-
-    def _tell(self, message: str) -> None:
-        if self.verbose > 0:
-            print(message)
 
     @property
     def _is_normalized(self) -> bool:
@@ -1036,6 +951,8 @@ class GAC(OffPolicyAlgorithm):
 
         :param path: Path of the file, or an open file.
         """
+        from sb3_gac.data.stored_buffer import SUFFIX, write_buffer
+
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         if isinstance(path, io.BufferedIOBase):
             return write_buffer(path, self.replay_buffer)
@@ -1054,6 +971,8 @@ class GAC(OffPolicyAlgorithm):
             go of them and resets the environments. ``False`` is for environments that go on where they were.
         :raises ValueError: naming the file and what is wrong: it is damaged, no replay buffer or one of other spaces.
         """
+        from sb3_gac.data.stored_buffer import read_buffer
+
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         self.replay_buffer = read_buffer(path, self.replay_buffer, self.verbose)
         if truncate_last_traj:

@@ -1,6 +1,5 @@
 """Policies: the actor, with the encoder and the optimizer that it needs to learn."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -18,28 +17,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_gac.actor import ACTING_SETTINGS, PlanActor
-from sb3_gac.networks import PlanEncoder, ScalarPredictor
+from sb3_gac.networks import CreditNetwork, PlanEncoder, ScalarPredictor, SpreadPredictor
 from sb3_gac.type_aliases import NetArch, TensorObs
 
 CREDIT_LEARNING_RATE = 2e-3
-N_VALUE_MEMBERS = 2  # each learns from its share of the trajectories; where they agree they know
-
-# Policy arguments of SAC and TQC that name nothing in GAC, whose networks always share their features extractor
-_WITHOUT_EFFECT = ("share_features_extractor", "n_quantiles", "use_sde", "log_std_init", "use_expln", "clip_mean")
-
-
-def drop_without_effect(kwargs: dict[str, Any], names: tuple[str, ...], owner: str) -> dict[str, Any]:
-    """
-    The arguments that are left without those that have no effect, which are warned of.
-
-    :param kwargs: Keyword arguments.
-    :param names: Names of those without effect.
-    :param owner: What they were given to.
-    """
-    if dropped := [name for name in kwargs if name in names]:
-        have = "has" if len(dropped) == 1 else "have"
-        warnings.warn(f"{', '.join(dropped)} {have} no effect on {owner}", stacklevel=3)
-    return {name: value for name, value in kwargs.items() if name not in names}
 
 
 class LatentPlanPolicy(BasePolicy):
@@ -57,9 +38,7 @@ class LatentPlanPolicy(BasePolicy):
     :param normalize_images: Whether to divide images by 255.
     :param optimizer_class: Optimizer, ``th.optim.Adam`` by default.
     :param optimizer_kwargs: Keyword arguments of the optimizer, except the learning rate.
-    :param use_encoder: Whether the plan posterior starts from an encoder; without, from near zero.
-    :param actor_kwargs: The remaining keyword arguments go to :class:`PlanActor`; those of SAC's and TQC's policies that have
-        no part in it, such as ``share_features_extractor``, are warned of.
+    :param actor_kwargs: The remaining keyword arguments go to :class:`PlanActor`.
     """
 
     def __init__(
@@ -74,7 +53,6 @@ class LatentPlanPolicy(BasePolicy):
         normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
-        use_encoder: bool = True,
         **actor_kwargs: Any,
     ) -> None:
         is_dict = isinstance(observation_space, spaces.Dict)
@@ -94,8 +72,7 @@ class LatentPlanPolicy(BasePolicy):
         )
         self.net_arch: NetArch = [64, 64] if net_arch is None else net_arch
         self.activation_fn = activation_fn
-        self.use_encoder = use_encoder
-        self.actor_kwargs = drop_without_effect(actor_kwargs, _WITHOUT_EFFECT, "GAC's policies")
+        self.actor_kwargs = actor_kwargs
         self.actor = PlanActor(
             observation_space,
             action_space,
@@ -108,16 +85,12 @@ class LatentPlanPolicy(BasePolicy):
         )
         self._made_with = {name: getattr(self.actor, name) for name in ACTING_SETTINGS}
         actor_arch, _ = get_actor_critic_arch(self.net_arch)
-        self.encoder = (
-            PlanEncoder(
-                self.actor.features_extractor.features_dim,
-                self.actor.model.decoder.head.encoded_dim,
-                self.actor.plan_dim,
-                actor_arch,
-                activation_fn,
-            )
-            if use_encoder
-            else None
+        self.encoder = PlanEncoder(
+            self.actor.features_extractor.features_dim,
+            self.actor.model.decoder.head.encoded_dim,
+            self.actor.plan_dim,
+            actor_arch,
+            activation_fn,
         )
         if not self.optimizer_kwargs and optimizer_class in (th.optim.Adam, th.optim.AdamW):
             self.optimizer_kwargs = dict(fused=True)  # one pass over the parameters: ten times faster on CPU
@@ -128,10 +101,10 @@ class LatentPlanPolicy(BasePolicy):
         )
         _, value_arch = get_actor_critic_arch(self.net_arch)
         features_dim, action_dim = self.actor.features_extractor.features_dim, self.actor.model.decoder.head.encoded_dim
-        self.value_net = ScalarPredictor(features_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
-        self.advantage_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn, N_VALUE_MEMBERS)
+        self.credit_net = CreditNetwork(features_dim, action_dim, value_arch)
         self.reward_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
-        nets = (self.value_net, self.advantage_net, self.reward_net)
+        self.spread_net = SpreadPredictor(features_dim, value_arch, activation_fn)
+        nets = (self.credit_net, self.reward_net, self.spread_net)
         self.credit_optimizer = th.optim.Adam(
             [parameter for net in nets for parameter in net.parameters()], lr=CREDIT_LEARNING_RATE, fused=True
         )
@@ -145,7 +118,6 @@ class LatentPlanPolicy(BasePolicy):
             features_extractor_kwargs=self.features_extractor_kwargs,
             optimizer_class=self.optimizer_class,
             optimizer_kwargs=self.optimizer_kwargs,
-            use_encoder=self.use_encoder,
             **(self.actor_kwargs | self.changed_settings()),
         )
 

@@ -9,6 +9,8 @@ import torch as th
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 TensorObs = th.Tensor | dict[str, th.Tensor]
 NetArch = list[int] | dict[str, list[int]]
+# str | Path | Sequence[Trajectory] | ReplayBuffer | OfflineDataset | minari.MinariDataset, whose modules are not needed to act
+DatasetSource: TypeAlias = Any
 
 
 class TrajectoryBatch(NamedTuple):

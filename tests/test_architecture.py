@@ -8,31 +8,36 @@ from pathlib import Path
 
 import pytest
 
+import sb3_gac
+import sb3_gac.data
+
 ROOT = Path(__file__).resolve().parents[1]
 
-# A room may import whatever stands left of it in any chain, never what stands right. `__init__` is the package's own.
+# A room may import whatever stands left of it in any chain, never what stands right. `__init__` is the package's own door: the
+# house behind it is imported by module path, and what stands right of `gac` are its guests.
 CHAINS = (
-    "type_aliases -> networks -> inference -> actor -> policies -> gac -> hub -> __init__ -> benchmarks",
+    "type_aliases -> networks -> inference -> actor -> policies -> gac",
     "type_aliases -> data -> gac",
     "type_aliases -> networks -> credit -> gac",
     "type_aliases -> exploration -> gac",
     "offline_env -> gac",
-    "gac -> checkpoint -> __init__",
-    "hub -> zoo -> benchmarks",
+    "atomic -> gac",
+    "arguments -> actor",
+    "scaling -> actor",
+    "scaling -> data -> rollout_env -> gac",
     "random_state -> data",
     "fourier -> data",
     "fourier -> networks",
-    "random_state -> asking -> plots -> hub",
-    "gac -> asking",
-    "extra -> plots",
-    "atomic -> gac",
-    "scaling -> data -> rollout_env -> gac",
-    "scaling -> actor",
-    "arguments -> actor",
-    "atomic -> plots",
-    "digest -> hub",
+    "lazy -> data",
+    "gac -> evaluation -> plots -> hub -> zoo -> benchmarks",
+    "gac -> checkpoint -> __init__",
     "digest -> checkpoint",
+    "digest -> hub",
+    "extra -> plots",
+    "version -> hub -> __init__ -> benchmarks",
 )
+GUESTS = ("checkpoint", "digest", "evaluation", "extra", "hub", "plots", "zoo")
+MOST_MODULES = 40
 
 # What `import sb3_gac` must do without: these come with the extras only.
 OPTIONAL_MODULES = (
@@ -43,6 +48,7 @@ OPTIONAL_MODULES = (
     "huggingface_sb3",
     "imageio_ffmpeg",
     "matplotlib",
+    "minari",
     "mujoco",
     "optuna",
     "ray",
@@ -81,12 +87,12 @@ def room_of(name: str) -> str | None:
     The room that an imported name belongs to.
 
     :param name: dotted name, such as `sb3_gac.networks.prior.PlanPrior`
-    :return: None for what is not the project's own, and for `sb3_gac.__version__`, which is no room's
+    :return: None for what is not the project's own
     """
     first, *rest = name.split(".")
     if first in ("benchmarks", "tests"):
         return first
-    if first != "sb3_gac" or rest == ["__version__"]:
+    if first != "sb3_gac":
         return None
     # `from sb3_gac import gac` goes to the room, `from sb3_gac import GAC` through the package.
     return rest[0] if rest and rest[0] in LEFT else "__init__"
@@ -161,9 +167,14 @@ def test_there_are_files_to_check() -> None:
         ("sb3_gac/networks/prior.py", "from ..policies import LatentPlanPolicy"),
         ("sb3_gac/networks/__init__.py", "from .. import policies"),
         ("sb3_gac/type_aliases.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sb3_gac.gac"),
-        ("sb3_gac/hub.py", "import benchmarks.demo"),
+        ("sb3_gac/hub/push.py", "import benchmarks.demo"),
+        ("sb3_gac/hub/push.py", "from sb3_gac import GAC"),
+        ("sb3_gac/zoo/download.py", "def load():\n    from sb3_gac import load_from_hub"),
+        ("sb3_gac/checkpoint.py", "import sb3_gac"),
+        ("sb3_gac/plots/maze.py", "from sb3_gac.hub.push import push_to_hub"),
+        ("sb3_gac/gac.py", "def load():\n    from sb3_gac.checkpoint import load_checkpoint"),
         ("sb3_gac/__init__.py", "from benchmarks import demo"),
-        ("benchmarks/train.py", "from tests.test_architecture import ROOT"),
+        ("benchmarks/offline.py", "from tests.test_architecture import ROOT"),
         ("sb3_gac/utils.py", "import math"),
         ("sb3_gac/helpers/text.py", ""),
     ],
@@ -180,17 +191,40 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
         ("sb3_gac/credit/advantage.py", "from sb3_gac.networks import ScalarPredictor\nimport sb3_gac.type_aliases"),
         ("sb3_gac/gac.py", "from sb3_gac.credit import fit_values\nfrom sb3_gac.exploration import RandomPolicies"),
         ("sb3_gac/gac.py", "from sb3_gac.data import Trajectory\nfrom sb3_gac.networks import PlanPrior"),
-        ("sb3_gac/hub.py", "from sb3_gac import __version__, data\nfrom sb3_gac.gac import GAC"),
+        ("sb3_gac/hub/safe.py", "from sb3_gac.version import __version__\nfrom sb3_gac.gac import GAC"),
+        (
+            "sb3_gac/zoo/download.py",
+            "from sb3_gac.hub.push import load_from_hub\nfrom sb3_gac.plots.figure import save_figure",
+        ),
         ("sb3_gac/__init__.py", "from sb3_gac.hub import load_from_hub"),
-        ("benchmarks/train.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
+        ("benchmarks/offline.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
     ],
 )
 def test_a_right_import_passes(path: str, source: str) -> None:
     assert wrong_imports(source, path) == []
 
 
-def test_the_package_imports_without_the_extras() -> None:
-    # A module that is None in sys.modules raises ModuleNotFoundError, as one that is not installed.
-    program = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL_MODULES})); import sb3_gac"
+def run(program: str) -> str:
+    """What a program prints in a process of its own."""
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_imports_without_the_extras() -> None:
+    # A module that is None in sys.modules raises ModuleNotFoundError, as one that is not installed.
+    run(f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL_MODULES})); import sb3_gac")
+
+
+def test_the_package_is_light() -> None:
+    modules = run("import sys, sb3_gac; print(*(name for name in sys.modules if name.startswith('sb3_gac')))").split()
+    assert "sb3_gac.gac" in modules
+    assert [name for name in modules if (room_of(name) or "") in GUESTS] == []
+    assert len(modules) <= MOST_MODULES, sorted(modules)
+
+
+def test_every_name_of_a_package_is_found_when_it_is_asked_for() -> None:
+    for package in (sb3_gac, sb3_gac.data):
+        assert all(getattr(package, name) is not None for name in package.__all__)
+        with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+            _ = package.nothing

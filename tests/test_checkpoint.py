@@ -3,6 +3,8 @@
 import json
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,9 +14,9 @@ import torch as th
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from benchmarks.resume import kill_and_resume
-from sb3_gac import GAC, ExactCheckpointCallback, latest_checkpoint, load_checkpoint, save_checkpoint
+from sb3_gac import GAC, ExactCheckpointCallback, atomic, latest_checkpoint, load_checkpoint, save_checkpoint
 from sb3_gac.data import TrajectoryReplayBuffer
+from tests.killing import kill_and_resume
 
 N_OFFLINE, N_ONLINE = 20, 60
 
@@ -61,10 +63,11 @@ def assert_identical(model: GAC, other: GAC) -> None:
         for index, moments in parameters[optimizer]["state"].items():
             for name, value in moments.items():
                 assert th.equal(value, others[optimizer]["state"][index][name]), name
-    for array in ("observations", "actions", "rewards", "weights", "returns", "lengths"):
+    for array in ("observations", "actions", "rewards", "weights", "advantages", "returns", "lengths"):
         np.testing.assert_array_equal(getattr(model.replay_buffer, array), getattr(other.replay_buffer, array))
     if model.offline_buffer is not None:
-        np.testing.assert_array_equal(model.offline_buffer.weights, other.offline_buffer.weights)
+        for array in ("weights", "advantages"):
+            np.testing.assert_array_equal(getattr(model.offline_buffer, array), getattr(other.offline_buffer, array))
 
 
 @pytest.fixture
@@ -145,19 +148,21 @@ def test_the_data_set_is_written_once(small_gac, data, tmp_path):
     assert not (save_checkpoint(model, tmp_path) / "offline_buffer.safetensors").samefile(files[1])
 
 
-def test_weights_of_the_data_set_come_back(small_gac, data, tmp_path):
+def test_credit_of_the_data_set_comes_back(small_gac, data, tmp_path):
     model = small_gac(pendulums()).learn_offline(data, 2)
-    checkpoints, weights = [], []
+    checkpoints, credit = [], []
     for n_timesteps in (0, 120):  # long enough for advantages to be estimated anew
         model.learn(n_timesteps)
         checkpoints.append(save_checkpoint(model, tmp_path))
-        weights.append(model.offline_buffer.weights.copy())
-    assert not np.array_equal(*weights)
+        credit.append([model.offline_buffer.weights.copy(), model.offline_buffer.advantages.copy()])
+    for before, after in zip(*credit, strict=True):
+        assert not np.array_equal(before, after)
     files = [checkpoint / "offline_buffer.safetensors" for checkpoint in checkpoints]
     assert files[0].samefile(files[1])
-    for checkpoint, expected in zip(checkpoints, weights, strict=True):
+    for checkpoint, (weights, advantages) in zip(checkpoints, credit, strict=True):
         loaded = load_checkpoint(checkpoint, pendulums(), device="cpu")
-        np.testing.assert_array_equal(loaded.offline_buffer.weights, expected)
+        np.testing.assert_array_equal(loaded.offline_buffer.weights, weights)
+        np.testing.assert_array_equal(loaded.offline_buffer.advantages, advantages)
 
 
 @pytest.mark.parametrize("return_only", [False, True])
@@ -214,15 +219,18 @@ def test_a_checkpoint_waits_for_the_end_of_the_episodes(small_gac, tmp_path, mon
 def test_an_interrupted_write_leaves_the_good_one(small_gac, tmp_path, monkeypatch):
     model = small_gac(pendulums()).learn(16)
     good = save_checkpoint(model, tmp_path, keep=1)
-    (tmp_path / "checkpoint_2.partial").mkdir()
-    (tmp_path / "checkpoint_2.partial" / "model.zip").write_bytes(b"half of it")
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    partial = tmp_path / f".checkpoint_2.{atomic._HOST}_{killed.pid}_{'0' * 32}.partial"
+    partial.mkdir()
+    (partial / "model.zip").write_bytes(b"half of it")
     assert latest_checkpoint(tmp_path) == good
 
     def fail(*args) -> None:
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sb3_gac.checkpoint._sync", fail)
+        patch.setattr("sb3_gac.atomic._sync", fail)
         with pytest.raises(OSError, match="disk is full"):
             save_checkpoint(model, tmp_path, keep=1)
     assert list(tmp_path.iterdir()) == [good]
@@ -268,6 +276,6 @@ def test_the_manifest_lists_every_other_file(small_gac, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_processes_resume():
-    n_identical, hits = kill_and_resume(2, offline_steps=25, online_steps=50, start_method="spawn")
+    n_identical, hits = kill_and_resume(2, offline_steps=25, online_steps=50)
     assert n_identical == 2
     assert hits["before the first checkpoint"] + hits["offline"] + hits["online"] == 2

@@ -25,11 +25,11 @@ def test_offline_then_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca
     ]
 
 
-def test_ask_for_a_return(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_target_return(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
-    run("ask_for_a_return.py", "--episodes", "10", "--gradient-steps", "5", monkeypatch=monkeypatch, tmp_path=tmp_path)
-    assert capsys.readouterr().out.count("asked for") == 6
-    assert (tmp_path / "runs/ask-example/asked_return.png").is_file()
+    run("target_return.py", "--episodes", "10", "--gradient-steps", "5", monkeypatch=monkeypatch, tmp_path=tmp_path)
+    assert capsys.readouterr().out.count("target ") == 6
+    assert (tmp_path / "runs/target-return-example/target_return.png").is_file()
 
 
 def test_many_envs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,4 +52,4 @@ def test_draw_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         tmp_path=tmp_path,
     )
     drawn = {path.name for path in (tmp_path / "runs/plots-example").glob("*.png")}
-    assert {"asked_return.png", "elbo.png", "learning_curves.png", "plan_map.png"} <= drawn
+    assert {"target_return.png", "elbo.png", "learning_curves.png", "plan_map.png"} <= drawn

@@ -94,19 +94,19 @@ def test_an_interrupted_save_leaves_the_old_replay_buffer(model, tmp_path, monke
 def test_the_loaded_model_acts_the_same(model, saved):
     loaded = GAC.load(saved)
     np.testing.assert_array_equal(act(loaded), act(model))
-    for name in ("num_timesteps", "_n_updates", "target_return", "batch_size", "n_encode_steps", "policy_kwargs"):
+    for name in ("num_timesteps", "_n_updates", "target_return", "batch_size", "policy_kwargs"):
         assert getattr(loaded, name) == getattr(model, name), name
     assert loaded.replay_buffer.size() == 0
     assert loaded.get_env() is None
 
 
 def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
-    model.actor.n_averaged, model.actor.pessimism = 3, 0.25
+    model.actor.n_averaged, model.actor.replan_freq = 3, 2
     model.save(tmp_path / "model")
     model.policy.save(tmp_path / "policy")
     loaded = GAC.load(tmp_path / "model")
     for policy in (loaded.policy, LatentPlanPolicy.load(tmp_path / "policy")):
-        assert (policy.actor.n_averaged, policy.actor.pessimism) == (3, 0.25)
+        assert (policy.actor.n_averaged, policy.actor.replan_freq) == (3, 2)
         np.testing.assert_array_equal(act(policy), act(model))
     assert loaded.policy_kwargs == {"net_arch": [16], "n_candidates": 8, "n_averaged": 3, "pessimism": 0.25}
 
@@ -201,7 +201,7 @@ def test_every_policy_network_is_saved_as_plain_tensors(model, saved):
         tensors = th.load(io.BytesIO(file.read()), weights_only=True)
     assert {tensor.dtype for tensor in tensors.values()} == {th.float32, th.float64}
     networks = {name for name, _ in model.policy.named_children()}
-    assert {name.split(".")[0] for name in tensors} == networks >= {"actor", "encoder", "value_net", "reward_net"}
+    assert {name.split(".")[0] for name in tensors} == networks >= {"actor", "encoder", "credit_net", "reward_net"}
 
 
 def test_no_arrays_no_networks_in_the_attributes(saved):
@@ -439,15 +439,13 @@ class TestPolicy:
             net_arch=dict(pi=[8], qf=[4]),
             activation_fn=th.nn.Tanh,
             plan_dim=3,
-            n_decoders=2,
-            use_isotropic_gaussian=True,
+            plan_horizon=7,
             n_critics=2,
             n_candidates=5,
-            plan_temperature=0.5,
+            n_averaged=3,
+            exploit_steps=1,
+            explore_steps=2,
             replan_freq=4,
-            use_residual_prior=True,
-            use_conditional_critic=False,
-            use_encoder=False,
             optimizer_class=th.optim.AdamW,
         )
         model = small_gac(diary_env(), policy_kwargs=options).learn(10)

@@ -1,13 +1,17 @@
 """What the model is learnt from: trajectories, where they come from and where they are kept."""
 
+from typing import TYPE_CHECKING
+
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
-from sb3_gac.data.completion import complete_trajectories
-from sb3_gac.data.d4rl import load_d4rl
-from sb3_gac.data.dataset import OfflineDataset, load_dataset
-from sb3_gac.data.minari import load_minari
-from sb3_gac.data.rollout import buffer_trajectories, rollout_trajectories
 from sb3_gac.data.space import check_spaces
 from sb3_gac.data.trajectory import Trajectory
+from sb3_gac.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from sb3_gac.data.d4rl import load_d4rl
+    from sb3_gac.data.dataset import OfflineDataset, load_dataset
+    from sb3_gac.data.minari import load_minari
+    from sb3_gac.data.rollout import buffer_trajectories, rollout_trajectories
 
 __all__ = [
     "OfflineDataset",
@@ -15,9 +19,19 @@ __all__ = [
     "TrajectoryReplayBuffer",
     "buffer_trajectories",
     "check_spaces",
-    "complete_trajectories",
     "load_d4rl",
     "load_dataset",
     "load_minari",
     "rollout_trajectories",
 ]
+
+# A model that acts needs no loader
+__getattr__ = import_lazily(
+    __name__,
+    {
+        "sb3_gac.data.d4rl": ("load_d4rl",),
+        "sb3_gac.data.dataset": ("OfflineDataset", "load_dataset"),
+        "sb3_gac.data.minari": ("load_minari",),
+        "sb3_gac.data.rollout": ("buffer_trajectories", "rollout_trajectories"),
+    },
+)

@@ -19,7 +19,7 @@ try:
 except ImportError:
     psutil = None
 
-ARRAYS = ("actions", "rewards", "weights", "dones", "timeouts")  # beside the observations
+ARRAYS = ("actions", "rewards", "weights", "advantages", "dones", "timeouts")  # beside the observations
 
 
 class TrajectoryReplayBuffer(ReplayBuffer):
@@ -120,7 +120,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         self._make_room(1)
         reward, done = np.reshape(reward, self.n_envs), np.reshape(done, self.n_envs).astype(np.bool_)
         self._write(self.pos, slice(None), obs, action, reward)
-        self.weights[self.pos], self.dones[self.pos] = 1.0, done
+        self.weights[self.pos], self.advantages[self.pos], self.dones[self.pos] = 1.0, np.nan, done
         if self.handle_timeout_termination:
             timeouts = [info.get("TimeLimit.truncated", False) for info in infos]
             self.timeouts[self.pos] = np.reshape(timeouts, self.n_envs)
@@ -160,7 +160,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         rows = (self.n_rows + np.arange(n_steps)) % self.buffer_size
         actions = scale_actions(self.action_space, trajectory.actions)
         self._write(rows, 0, trajectory.observations, actions, trajectory.rewards)
-        self.weights[rows, 0] = 1.0
+        self.weights[rows, 0], self.advantages[rows, 0] = 1.0, np.nan
         self.dones[rows] = self.timeouts[rows] = 0.0
         self.dones[rows[-1]] = 1.0
         self.timeouts[rows[-1]] = self.handle_timeout_termination and not trajectory.terminated
@@ -242,17 +242,31 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return trajectories
 
     def sample(  # type: ignore[override]
-        self, batch_size: int, n_steps: int = 64, env: VecNormalize | None = None
+        self, batch_size: int, n_steps: int = 64, env: VecNormalize | None = None, plan_horizon: int | None = None
     ) -> TrajectoryBatch:
         """
-        Draw trajectories by their lengths, with replacement, and steps of each: every step is as likely as any other.
+        Draw trajectories or segments, with replacement, and steps of each: every step is as likely as any other.
 
-        :param batch_size: Number of trajectories.
+        :param batch_size: Number of trajectories or segments.
         :param n_steps: Number of steps drawn uniformly from each of them.
         :param env: Normalises the observations; returns stay in env units.
-        :raises RuntimeError: when the buffer is empty.
+        :param plan_horizon: Length of a segment, which starts at any step and ends with its trajectory at the latest; ``None``
+            draws whole trajectories, by their lengths.
+        :raises RuntimeError: when the buffer is empty, or knows the advantage of no segment.
         """
-        return self._batch(self._table.draw(batch_size), n_steps, env)
+        if plan_horizon is None:
+            records, _ = self._table.draw(batch_size)
+            return self._batch(records, records["start"], records["length"], records["episode_return"], n_steps, env)
+        records, ages = self._table.draw(2 * batch_size)
+        rows = (records["start"] + ages) % self.buffer_size
+        advantages = self.advantages[rows, records["column"]]
+        known = np.flatnonzero(~np.isnan(advantages))  # half of them is enough, unless most of the buffer is new
+        if len(known) == 0:
+            raise RuntimeError("the buffer knows the advantage of no segment: set_credit() tells it")
+        known = np.resize(known, batch_size)
+        records, ages = records[known], ages[known]
+        lengths = np.minimum(records["length"] - ages, plan_horizon)
+        return self._batch(records, records["start"] + ages, lengths, advantages[known], n_steps, env)
 
     def steps(self) -> StepTable:
         """
@@ -278,14 +292,19 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """
         return self._tensor_obs(indices, env)
 
-    def set_weights(self, indices: Array, weights: Array) -> None:
+    def set_credit(self, indices: Array, weights: Array, advantages: Array | None = None) -> None:
         """
-        Set what the likelihood of the actions of steps weighs; new steps weigh 1.
+        Set what the likelihood of the actions of steps weighs, and the advantages of the segments that start with them.
+
+        New steps weigh 1, and their segments' advantages are not known.
 
         :param indices: Indices of a :class:`~sb3_gac.type_aliases.StepTable`, of shape ``(n_steps,)``.
         :param weights: Positive numbers of the same shape.
+        :param advantages: Standardised advantages of segments, of the same shape; ``None`` leaves them as they are.
         """
         self.weights.reshape(-1)[indices] = weights
+        if advantages is not None:
+            self.advantages.reshape(-1)[indices] = advantages
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -321,7 +340,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self.observations = zeros(self.obs_shape, space.dtype)
         is_box = isinstance(self.action_space, spaces.Box)
         self.actions = zeros((self.action_dim,), np.float32 if is_box else self.action_space.dtype)
-        self.rewards, self.weights = zeros((), np.float32), zeros((), np.float32)
+        self.rewards, self.weights, self.advantages = (zeros((), np.float32) for _ in range(3))
         self.dones, self.timeouts = zeros((), np.float32), zeros((), np.float32)
 
     def _make_room(self, n_rows: int) -> None:
@@ -370,25 +389,25 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     def _take_observations(self, indices: Array) -> Observations:
         return map_observations(lambda array: _take(array, indices), self.observations)
 
-    def _batch(self, records: Array, n_steps: int, env: VecNormalize | None) -> TrajectoryBatch:
-        starts, lengths, columns = (records[field].copy() for field in ("start", "length", "column"))
+    def _batch(
+        self, records: Array, starts: Array, lengths: Array, returns: Array, n_steps: int, env: VecNormalize | None
+    ) -> TrajectoryBatch:
+        columns = records["column"][:, None]
         steps = (np.random.rand(len(records), n_steps) * lengths[:, None]).astype(np.int64)
         rows = (starts[:, None] + steps) % self.buffer_size  # (batch_size, n_steps)
-        indices = rows * self.n_envs + columns[:, None]
+        indices = rows * self.n_envs + columns
+        first_indices = starts % self.buffer_size * self.n_envs + records["column"]
         actions = _take(self.actions, indices).astype(np.float32, copy=False)
         weights = _take(self.weights, indices)
         return TrajectoryBatch(
             observations=self._tensor_obs(indices, env),
             actions=self.to_torch(actions, copy=False),
-            first_observations=self._first_observations(records, env),
-            returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
-            lengths=self.to_torch(lengths, copy=False),
+            first_observations=self._tensor_obs(first_indices, env),
+            returns=self.to_torch(returns.astype(np.float32), copy=False),
+            lengths=self.to_torch(lengths.copy(), copy=False),
             ages=self.to_torch(steps, copy=False),
             weights=self.to_torch(weights, copy=False),
         )
-
-    def _first_observations(self, records: Array, env: VecNormalize | None) -> TensorObs:
-        return self._tensor_obs(records["start"] % self.buffer_size * self.n_envs + records["column"], env)
 
     def _tensor_obs(self, indices: Array, env: VecNormalize | None) -> TensorObs:
         observations = self._normalize_obs(self._take_observations(indices), env)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -13,10 +13,7 @@ from sb3_gac.data.minari import is_minari, read_minari
 from sb3_gac.data.rollout import buffer_trajectories
 from sb3_gac.data.space import check_spaces, infer_spaces, transpose_images
 from sb3_gac.data.trajectory import Trajectory
-
-# str | Path | Sequence[Trajectory] | Mapping[str, Array] | ReplayBuffer | OfflineDataset | minari.MinariDataset, the latter
-# imported only if needed
-DatasetSource: TypeAlias = Any
+from sb3_gac.type_aliases import DatasetSource
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Trajectories from an env and a policy, and from what an SB3 algorithm left in its replay buffer."""
 
+from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
@@ -28,9 +29,10 @@ def rollout_trajectories(
     n_episodes: int | None = None,
     n_steps: int | None = None,
     deterministic: bool = True,
+    on_step: Callable[[VecEnv, Array], None] | None = None,
 ) -> list[Trajectory]:
     """
-    Play whole episodes with a policy.
+    Play whole episodes with a policy: the one loop that rolls episodes.
 
     Short episodes are not over-represented: a number of episodes is shared out among the envs beforehand,
     and with a number of steps every episode that was started is finished. The env must end its episodes.
@@ -41,6 +43,7 @@ def rollout_trajectories(
     :param n_episodes: Number of episodes; give either this or ``n_steps``.
     :param n_steps: No episode is started once this number of steps has been recorded.
     :param deterministic: Whether the policy acts deterministically.
+    :param on_step: Called after the reset and each step with the VecEnv and which episodes ended, of shape ``(n_envs,)``.
     :return: The trajectories in the order in which they ended, with actions in env units.
     :raises ValueError: when both or neither of ``n_episodes`` and ``n_steps`` are given.
     """
@@ -58,10 +61,13 @@ def rollout_trajectories(
     observations: Any = vec_env.reset()
     state: tuple[Array, ...] | None = None
     episode_start = np.ones(n_envs, dtype=np.bool_)
+    on_step = on_step or (lambda vec_env, dones: None)
+    on_step(vec_env, np.zeros(n_envs, dtype=np.bool_))
     while (quotas > 0).any():
         raw_observations: Any = normalize.get_original_obs() if normalize else observations
         actions, state = model.predict(observations, state=state, episode_start=episode_start, deterministic=deterministic)
         observations, rewards, dones, infos = vec_env.step(actions)
+        on_step(vec_env, dones)
         if normalize:
             rewards = normalize.get_original_reward()
         active = np.flatnonzero(quotas > 0)

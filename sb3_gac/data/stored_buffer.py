@@ -180,7 +180,8 @@ def _check_rows(buffer: TrajectoryReplayBuffer, size: int) -> None:
     for start in range(0, size, CHECKED_ROWS):
         for name, array in buffer._arrays().items():
             steps = array[start : min(start + CHECKED_ROWS, size)].reshape(-1, *array.shape[2:])
-            check_finite(name, steps)
+            # The advantages of new steps are not known
+            check_finite(name, np.where(np.isnan(steps), 0, steps) if name == "advantages" else steps)
             if name in known and not isinstance(known[name], spaces.Box):
                 check_array(name, steps, known[name])
             is_flag = name in ("dones", "timeouts")

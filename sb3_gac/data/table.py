@@ -141,19 +141,21 @@ class TrajectoryTable:
             self._cache.clear()
             self._head += int(np.searchsorted(self.alive["start"], start))
 
-    def draw(self, n_trajectories: int) -> Array:
+    def draw(self, n_steps: int) -> tuple[Array, Array]:
         """
-        Draw selectable trajectories with replacement, in proportion to their lengths.
+        Draw steps of selectable trajectories uniformly, with replacement.
 
-        :param n_trajectories: How many.
-        :return: Their records.
+        :param n_steps: How many.
+        :return: Records of their trajectories, and the numbers of steps before them in these.
         """
         if "n_steps" not in self._cache:
             self._cache["n_steps"] = np.cumsum(self.selectable["length"])
         cumulative = self._cache["n_steps"]
-        drawn = np.searchsorted(cumulative, np.random.rand(n_trajectories) * cumulative[-1], side="right")
+        steps = (np.random.rand(n_steps) * cumulative[-1]).astype(np.int64)
+        drawn = np.searchsorted(cumulative, steps, side="right")
         records: Array = self.selectable[drawn]
-        return records
+        ages: Array = steps - (cumulative[drawn] - records["length"])
+        return records, ages
 
 
 def pack(lengths: Array, n_columns: int, column_size: int) -> tuple[Array, Array]:

@@ -1,16 +1,17 @@
 """The model card: what a model is, how well it does, and how to use it."""
 
+import re
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
-from sb3_gac.hub.description import MODEL_FILE, WEIGHTS_FILE
-from sb3_gac.hub.replay import Evaluation
+from sb3_gac.hub.safe import MODEL_FILE, WEIGHTS_FILES
+from sb3_gac.type_aliases import Array
 
 CARD_FILE, CURVE_FILE, VIDEO_FILE = "README.md", "learning_curve.png", "replay.mp4"
 PAPER = "https://arxiv.org/abs/2512.21527"
+TAGS = ("reinforcement-learning", "deep-reinforcement-learning", "stable-baselines3", "gac", "generative-actor-critic")
 
 
 @dataclass(frozen=True)
@@ -19,44 +20,33 @@ class CardContent:
     What a card tells.
 
     :param repo_id: The repository, ``"user/name"``.
-    :param revision: Its branch; ``None`` for the main one.
+    :param description: The JSON of :func:`~sb3_gac.hub.safe.describe`.
     :param env_name: Name of the environment.
-    :param spec: What the environment is registered as, if it is.
-    :param description: See :func:`~sb3_gac.hub.description.describe`.
-    :param evaluation: Returns of the model.
+    :param spec: What the environment is registered as; ``None`` where it is not.
+    :param returns: Undiscounted returns of whole episodes in env units, of shape ``(n_episodes,)``.
+    :param lengths: Steps of the episodes, of shape ``(n_episodes,)``.
+    :param seed: Seed of the evaluation.
+    :param deterministic: Whether the policy exploited.
+    :param no_curve: Why there is no learning curve; empty where there is one.
+    :param no_video: Why there is no film; empty where there is one.
     :param dataset: Name of the data set learnt from, if there is one.
-    :param zip_file: Name of the SB3 archive.
-    :param no_curve: Why there is no learning curve; ``None`` where there is one.
-    :param no_video: Why there is no film; ``None`` where there is one.
-    :param video_url: Where the film is found.
     :param license: Licence of the model, as the Hub names it.
+    :param revision: Branch of the repository; ``None`` for the main one.
     """
 
     repo_id: str
-    revision: str | None
+    description: dict[str, Any]
     env_name: str
     spec: EnvSpec | None
-    description: dict[str, Any]
-    evaluation: Evaluation
+    returns: Array
+    lengths: Array
+    seed: int
+    deterministic: bool
+    no_curve: str
+    no_video: str
     dataset: str | None
-    zip_file: str
-    no_curve: str | None
-    no_video: str | None
-    video_url: str
-    license: str | None = None
-
-
-def dataset_name(dataset: str | PurePath | None) -> str | None:
-    """
-    How a data set is called in public: a Minari id as it is, a path without its folders.
-
-    :param dataset: Minari id, or path.
-    """
-    if dataset is None:
-        return None
-    path = PurePath(dataset)
-    is_path = isinstance(dataset, PurePath) or path.is_absolute() or path.suffix in (".hdf5", ".h5") or "\\" in str(dataset)
-    return path.name if is_path else str(dataset)
+    license: str | None
+    revision: str | None
 
 
 def make_card(content: CardContent) -> str:
@@ -65,34 +55,15 @@ def make_card(content: CardContent) -> str:
 
     :param content: What it tells.
     """
-    from huggingface_hub import ModelCardData
+    from huggingface_hub import EvalResult, ModelCardData
 
-    tags = ["reinforcement-learning", "deep-reinforcement-learning", "stable-baselines3", "gac", "generative-actor-critic"]
-    if content.dataset is not None:
-        tags.append("offline-reinforcement-learning")
-    data = ModelCardData(
-        library_name="stable-baselines3",
-        tags=[*tags, content.env_name],
-        pipeline_tag="reinforcement-learning",
-        license=content.license,
-        model_name=content.repo_id.split("/")[-1],
-        eval_results=_eval_results(content),
-    )
-    return f"---\n{data.to_yaml()}\n---\n\n{_body(content)}"
-
-
-def _eval_results(content: CardContent) -> list[Any]:
-    from huggingface_hub import EvalResult
-
-    evaluation = content.evaluation
-    metrics: dict[str, tuple[str, float | int | None]] = {
-        "mean_reward": ("mean return", evaluation.mean),
-        "std_reward": ("standard deviation of the return", evaluation.std),
-        "normalized_score": ("normalised score", evaluation.normalized_score),
-        "n_eval_episodes": ("episodes", len(evaluation.returns)),
-        "seed": ("seed", evaluation.seed),
+    metrics: dict[str, tuple[str, float]] = {
+        "mean_reward": ("mean return", float(content.returns.mean())),
+        "std_reward": ("standard deviation of the return", float(content.returns.std())),
+        "n_eval_episodes": ("episodes", len(content.returns)),
+        "seed": ("seed", content.seed),
     }
-    return [
+    results = [
         EvalResult(
             task_type="reinforcement-learning",
             task_name="reinforcement-learning",
@@ -103,107 +74,85 @@ def _eval_results(content: CardContent) -> list[Any]:
             metric_value=value,
         )
         for kind, (name, value) in metrics.items()
-        if value is not None
     ]
+    data = ModelCardData(
+        library_name="stable-baselines3",
+        tags=[*TAGS, *(["offline-reinforcement-learning"] if content.dataset is not None else []), content.env_name],
+        pipeline_tag="reinforcement-learning",
+        license=content.license,
+        model_name=content.repo_id.split("/")[-1],
+        eval_results=results,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{_body(content)}"
 
 
 def _body(content: CardContent) -> str:
-    evaluation, progress = content.evaluation, content.description["progress"]
-    n_offline, n_updates = progress["_n_offline_updates"], progress["_n_updates"]
-    how = "exploiting (deterministic)" if evaluation.is_deterministic else "exploring (not deterministic)"
-    learnt = f"{n_updates:,} gradient steps"
-    if n_offline > 0:
-        learnt += f", {n_offline:,} of them offline"
+    returns, progress = content.returns, content.description["progress"]
+    learnt = f"{progress['_n_updates']:,} gradient steps, {progress['_n_offline_updates']:,} of them offline"
     if content.dataset is not None:
-        learnt += f", from the data set `{content.dataset}`"
+        learnt += f", from the data set {escape(content.dataset)}"
     made_with = ", ".join(f"{package} {version}" for package, version in content.description["versions"].items())
+    video = f"[The film of an episode]({VIDEO_FILE})."
+    curve = f"![Learning curve]({CURVE_FILE})"
     sections = [
-        f"# GAC on {content.env_name}",
-        f"A [Generative Actor Critic]({PAPER}) that acts in `{content.env_name}`, trained with "
+        f"# GAC on {escape(content.env_name)}",
+        f"A [Generative Actor Critic]({PAPER}) that acts in {escape(content.env_name)}, trained with "
         "[Stable-Baselines3](https://github.com/DLR-RM/stable-baselines3) and sb3_gac.",
         "## Results",
-        _results_table(evaluation),
-        f"{len(evaluation.returns)} whole episodes, {how}, seed {evaluation.seed}. {_scale(evaluation)}",
-        _video(content),
+        "| mean return | std of the returns | mean length |\n| ---: | ---: | ---: |\n"
+        f"| {returns.mean():.2f} | {returns.std():.2f} | {content.lengths.mean():.1f} |",
+        f"{len(returns)} whole episodes, {'exploiting' if content.deterministic else 'exploring'}, seed {content.seed}.",
+        f"There is no film of an episode: {escape(content.no_video)}." if content.no_video else video,
         "## Use",
-        f"With sb3_gac and its extra `hub` installed:\n\n```python\n{_snippet(content)}\n```",
-        f"`{MODEL_FILE}` (plain JSON) and `{WEIGHTS_FILE}` are all that this reads: no pickle is loaded, no code of the "
-        f"repository runs. `{content.zip_file}` is the archive of Stable-Baselines3, for the RL Zoo and other tools; it holds "
-        "pickles, which run code when they are loaded: `load_from_hub(..., trust_pickle=True)`, if you trust who made them.",
+        f"With sb3_gac and its extra `hub` installed:\n\n{code_block(_snippet(content), 'python')}",
+        f"`{MODEL_FILE}` (plain JSON) and `{WEIGHTS_FILES}` are all that this reads: no pickle is loaded, no code of the "
+        "repository runs.",
         "## Training",
         f"{learnt}. With {made_with}.",
-        f"![Learning curve]({CURVE_FILE})" if content.no_curve is None else f"There is no learning curve: {content.no_curve}.",
-        _details("Hyper-parameters", content.description["arguments"]),
+        f"There is no learning curve: {escape(content.no_curve)}." if content.no_curve else curve,
+        f"All hyper-parameters are in [{MODEL_FILE}]({MODEL_FILE}).",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _results_table(evaluation: Evaluation) -> str:
-    columns = {
-        "mean return": f"{evaluation.mean:.2f}",
-        "std of the returns": f"{evaluation.std:.2f}",
-        "normalised score": "unknown" if evaluation.normalized_score is None else f"{evaluation.normalized_score:.1f}",
-        "mean length": f"{evaluation.lengths.mean():.1f}",
-    }
-    return "\n".join(f"| {' | '.join(row)} |" for row in (columns.keys(), ["---:"] * len(columns), columns.values()))
-
-
-def _scale(evaluation: Evaluation) -> str:
-    if evaluation.reference_returns is None:
-        return "No reference returns are known, so there is no normalised score."
-    low, high = evaluation.reference_returns
-    return f"The normalised score is 0 at a return of {low:g} and 100 at {high:g}."
-
-
-def _video(content: CardContent) -> str:
-    if content.no_video is not None:
-        return f"There is no film of an episode: {content.no_video}."
-    player = f'<video controls autoplay loop muted src="{content.video_url}"></video>'
-    return f"{player}\n\nThe film of an episode: [{VIDEO_FILE}]({VIDEO_FILE})"
-
-
 def _snippet(content: CardContent) -> str:
     lines = ["import gymnasium as gym"]
-    revision = "" if content.revision is None else f", revision={content.revision!r}"
-    if content.spec is None:
-        make = f"env = ...  # {content.env_name}, which Gymnasium's registry does not know"
-    else:
+    make = "env = ...  # one that Gymnasium's registry does not know"
+    if content.spec is not None:
         kwargs = {name: value for name, value in content.spec.kwargs.items() if name != "render_mode"}
-        make = (
-            f"env = gym.make({', '.join([repr(content.spec.id), *(f'{name}={value!r}' for name, value in kwargs.items())])})"
-        )
-        if wrappers := [wrapper.name for wrapper in content.spec.additional_wrappers]:
-            make += f"  # the model saw it through {', '.join(wrappers)}"
+        arguments = ", ".join([repr(content.spec.id), *(f"{name}={value!r}" for name, value in kwargs.items())])
+        make = f"env = gym.make({arguments})"
         package = content.spec.entry_point.partition(".")[0] if isinstance(content.spec.entry_point, str) else ""
         if package not in ("", "gymnasium"):
             lines.append(f"import {package}  # registers the environment")
+    revision = "" if content.revision is None else f", revision={content.revision!r}"
     lines += [
         "from stable_baselines3.common.evaluation import evaluate_policy",
         "from sb3_gac import load_from_hub",
         "",
         make,
         f"model = load_from_hub({content.repo_id!r}, env=env{revision})",
-        f"print(evaluate_policy(model, model.get_env(), n_eval_episodes={min(len(content.evaluation.returns), 10)}))",
+        f"print(evaluate_policy(model, model.get_env(), n_eval_episodes={min(len(content.returns), 10)}))",
     ]
     return "\n".join(lines)
 
 
-def _details(title: str, data: dict[str, Any]) -> str:
-    import yaml  # huggingface_hub brings it
+def escape(text: str) -> str:
+    """
+    Text that means nothing in Markdown but itself.
 
-    text = yaml.safe_dump(_readable(data), sort_keys=False, default_flow_style=None, allow_unicode=True)
-    return f"<details>\n<summary>{title}</summary>\n\n```yaml\n{text}```\n\n</details>"
+    :param text: Any text.
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
-def _readable(data: Any) -> Any:
-    """What :func:`~sb3_gac.hub.plain.to_plain` returned, as one would write it by hand: a reader needs no types."""
-    if isinstance(data, list):
-        return [_readable(item) for item in data]
-    if not isinstance(data, dict):
-        return data
-    tag = next(iter(data), "")
-    if tag == "$object":
-        return {data[tag]: {key: _readable(item) for key, item in data.items() if key != tag}}
-    if tag == "$float":
-        return float(data[tag])
-    return _readable(data[tag]) if tag.startswith("$") else {key: _readable(item) for key, item in data.items()}
+def code_block(text: str, language: str) -> str:
+    """
+    Text as a block of code.
+
+    :param text: Any text.
+    :param language: Its language.
+    """
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

@@ -1,37 +1,85 @@
-"""Statistics of a VecNormalize as plain JSON."""
+"""The statistics of a VecNormalize that go with a model."""
 
-import math
+import warnings
+import weakref
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_normalize
 
-from sb3_gac.hub.plain import array_from_plain, array_to_plain, from_plain, to_plain
+from sb3_gac.gac import GAC
+from sb3_gac.hub.plain import fits
 
-_NUMBERS = ("clip_obs", "clip_reward", "gamma", "epsilon")
-_SETTINGS = ("norm_obs", "norm_reward", *_NUMBERS, "norm_obs_keys")
+Normalization = dict[str, Any]
+
+_SETTINGS = {
+    "norm_obs": bool,
+    "norm_reward": bool,
+    "clip_obs": float,
+    "clip_reward": float,
+    "gamma": float,
+    "epsilon": float,
+    "norm_obs_keys": list[str] | None,
+}
+_STATISTICS = {"obs_rms": RunningMeanStd | dict[str, RunningMeanStd] | None, "ret_rms": RunningMeanStd}
+# Of models that were loaded without an environment that could take them
+_loaded: "weakref.WeakKeyDictionary[GAC, Normalization]" = weakref.WeakKeyDictionary()
 
 
-def normalizer_to_plain(normalizer: VecNormalize) -> dict[str, Any]:
+def find_normalization(model: GAC) -> Normalization | None:
     """
-    Settings and statistics as plain JSON.
+    Settings and statistics by which a model sees observations: of its environment, or those it was loaded with.
 
-    :param normalizer: The wrapper.
+    :param model: The model.
+    :raises ValueError: when its environment lacks those it was loaded with: they would be lost.
     """
-    obs_rms = normalizer.obs_rms if normalizer.norm_obs else None
-    if isinstance(obs_rms, dict):
-        obs: Any = {"parts": {key: _statistics_to_plain(part) for key, part in obs_rms.items()}}
-    else:
-        obs = None if obs_rms is None else _statistics_to_plain(obs_rms)
-    settings = {name: to_plain(getattr(normalizer, name), f"VecNormalize.{name}") for name in _SETTINGS}
-    return {"settings": settings, "observations": obs, "returns": _statistics_to_plain(normalizer.ret_rms)}
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        return {name: getattr(normalizer, name, None) for name in (*_SETTINGS, *_STATISTICS)}
+    if model in _loaded and model.env is not None:
+        raise ValueError(
+            "the model was loaded with statistics of a VecNormalize that its environment lacks, they would be lost: "
+            "load it with env=..."
+        )
+    return _loaded.get(model)
 
 
-def normalize_env(env: GymEnv, data: Any) -> VecEnv:
+def keep_normalization(model: GAC, normalization: Normalization) -> None:
+    """
+    Remember for the next time it is saved what a model was loaded with and has no environment for, and warn of it.
+
+    :param model: The model.
+    :param normalization: What :func:`find_normalization` returned.
+    """
+    _loaded[model] = normalization
+    warnings.warn(
+        "the model saw observations normalised by VecNormalize: load it with env=..., and give predict() the "
+        "observations of model.get_env()",
+        stacklevel=3,
+    )
+
+
+def check_normalization(normalization: Any) -> Normalization:
+    """
+    Refuse what is no normalization.
+
+    :param normalization: Anything.
+    :raises ValueError: naming what makes no sense.
+    """
+    hints: dict[str, Any] = _SETTINGS | _STATISTICS
+    if not isinstance(normalization, dict) or normalization.keys() != hints.keys():
+        raise ValueError(f"normalization must hold {', '.join(hints)}")
+    for name, hint in hints.items():
+        value = normalization[name]
+        if not fits(value, hint) or (hint is float and not value >= 0):
+            raise ValueError(f"normalization[{name!r}] is {str(value)[:200]}, which makes no sense")
+    return normalization
+
+
+def normalize_env(env: GymEnv, normalization: Normalization) -> VecEnv:
     """
     An environment normalised by saved statistics.
 
@@ -39,78 +87,26 @@ def normalize_env(env: GymEnv, data: Any) -> VecEnv:
     more and rewards as they are: to act and to evaluate.
 
     :param env: The environment.
-    :param data: What :func:`normalizer_to_plain` returned, read from JSON.
+    :param normalization: What :func:`find_normalization` returned.
     :raises ValueError: when the statistics do not fit the observations.
     """
-    if not isinstance(data, dict) or data.keys() != {"settings", "observations", "returns"}:
-        raise ValueError("normalization is not as it should be written")
-    settings = from_plain(data["settings"], "normalization.settings")
-    if not isinstance(settings, dict) or settings.keys() != set(_SETTINGS):
-        raise ValueError(f"normalization.settings must hold {', '.join(_SETTINGS)}")
-    keys = settings["norm_obs_keys"]
-    is_right = {name: isinstance(settings[name], bool) for name in ("norm_obs", "norm_reward")}
-    is_right |= {name: isinstance(settings[name], int | float) and settings[name] >= 0 for name in _NUMBERS}
-    is_right["norm_obs_keys"] = keys is None or (isinstance(keys, list) and all(isinstance(key, str) for key in keys))
-    if wrong := [name for name, right in is_right.items() if not right]:
-        raise ValueError(f"normalization.settings[{wrong[0]!r}] is {str(settings[wrong[0]])[:200]}, which makes no sense")
-    venv = vectorize(env)
-    normalizer = unwrap_vec_normalize(venv)
+    venv = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env if is_wrapped(env, Monitor) else Monitor(env)])
+    normalizer, settings = unwrap_vec_normalize(venv), {name: normalization[name] for name in _SETTINGS}
     if normalizer is None:
         normalizer = venv = VecNormalize(venv, training=False, **(settings | {"norm_reward": False}))
     elif normalizer.norm_obs != settings["norm_obs"]:
         raise ValueError(f"the model was saved with norm_obs={settings['norm_obs']}, the VecNormalize of env has it otherwise")
+    statistics: list[tuple[str, Any, Any]] = [("ret_rms", normalizer.ret_rms, normalization["ret_rms"])]
     if settings["norm_obs"]:
-        _take_statistics(normalizer, data["observations"])
-    normalizer.ret_rms = _statistics_from_plain(data["returns"], (), "normalization.returns")
+        statistics.append(("obs_rms", normalizer.obs_rms, normalization["obs_rms"]))
+    for name, own, given in statistics:
+        if _shapes(own) != _shapes(given):
+            raise ValueError(f"normalization[{name!r}] has the shapes {_shapes(given)}, the environment needs {_shapes(own)}")
+        setattr(normalizer, name, given)
     return venv
 
 
-def vectorize(env: GymEnv) -> VecEnv:
-    """
-    What a ``VecNormalize`` can be put around.
-
-    :param env: The environment; one that is no ``VecEnv`` becomes one, with a ``Monitor``.
-    """
-    if isinstance(env, VecEnv):
-        return env
-    return DummyVecEnv([lambda: env if is_wrapped(env, Monitor) else Monitor(env)])
-
-
-def _take_statistics(normalizer: VecNormalize, data: Any) -> None:
-    running = normalizer.obs_rms
-    name = "normalization.observations"
-    if not isinstance(running, dict):
-        normalizer.obs_rms = _statistics_from_plain(data, running.mean.shape, name)
-        return
-    parts = data.get("parts") if isinstance(data, dict) else None
-    if not isinstance(parts, dict) or parts.keys() != running.keys():
-        raise ValueError(f"{name} does not have the keys {sorted(running)} of env")
-    normalizer.obs_rms = {
-        key: _statistics_from_plain(parts[key], part.mean.shape, f"{name}[{key!r}]") for key, part in running.items()
-    }
-
-
-def _statistics_to_plain(statistics: RunningMeanStd) -> dict[str, Any]:
-    mean, var = np.asarray(statistics.mean), np.asarray(statistics.var)
-    return {
-        "mean": array_to_plain(mean, "VecNormalize.mean"),
-        "var": array_to_plain(var, "VecNormalize.var"),
-        "count": float(statistics.count),
-    }
-
-
-def _statistics_from_plain(data: Any, shape: tuple[int, ...], name: str) -> RunningMeanStd:
-    if not isinstance(data, dict) or data.keys() != {"mean", "var", "count"} or not _is_number(data["count"]):
-        raise ValueError(f"{name} must hold mean, var and count, finite numbers")
-    statistics = RunningMeanStd(shape=shape)
-    mean, var = (array_from_plain(data[key], f"{name}.{key}") for key in ("mean", "var"))
-    if mean.shape != shape or var.shape != shape:
-        raise ValueError(f"{name} has the shapes {mean.shape} and {var.shape}, the environment needs {shape}")
-    if not (np.isfinite(mean).all() and np.isfinite(var).all() and (var >= 0).all() and data["count"] >= 0):
-        raise ValueError(f"{name} must be finite, with var and count not negative")
-    statistics.mean, statistics.var, statistics.count = mean, var, float(data["count"])
-    return statistics
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _shapes(statistics: Any) -> Any:
+    if isinstance(statistics, dict):
+        return {key: _shapes(part) for key, part in statistics.items()}
+    return None if statistics is None else statistics.mean.shape

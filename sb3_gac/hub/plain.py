@@ -1,32 +1,42 @@
 """
-Python values as plain JSON, and back: only data and the names of known classes, never code.
+Python values as plain JSON and arrays, and back: only data and the names of known things, never code.
 
 What JSON does not know stands in an object with a key that starts with a dollar sign, such as ``{"$class": "torch.nn.ReLU"}``.
-A class, a schedule or an action noise is known in the fields that it is for, and nowhere else.
+A class, a schedule or a space is known in the fields that it is for, and nowhere else. Arrays stand beside the JSON, by name.
 """
 
+import inspect
 import math
-from typing import Any, NoReturn, TypeVar
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
+import gymnasium as gym
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
-from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import REAL_DTYPES
 from sb3_gac.gac import GAC
+from sb3_gac.inference.target_return import TargetReturn
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MultiInputPolicy
+from sb3_gac.type_aliases import Array
 
-# What a file may ask for is allocated before its size is known to be right
-MAX_ELEMENTS = 2**22
-MAX_DEPTH = 32
-MAX_SIZE, MAX_COUNT = 10**6, 2**63 - 1
-# Arguments that take no memory before what they count is there
-_COUNTS = ("buffer_size", "learning_starts", "kl_warmup", "seed")
-
+Arrays = dict[str, Array]
 Class = TypeVar("Class", bound=type)
+
+# Memory may be taken for a number before it is compared with anything; those of these fields take none
+MAX_NUMBER, MAX_COUNT = 10**6, 2**63 - 1
+_COUNTS = ("buffer_size", "learning_starts", "seed", "start", "progress")
+# Fields that hold dicts, with any keys, of what they hold themselves
+_OF_ONE_KIND = ("spaces", "obs_rms")
 
 # What a class must be in each of the fields that hold one; `allow_class` puts a class in the first field that it is for
 _KINDS: dict[str, type] = {
@@ -37,49 +47,20 @@ _KINDS: dict[str, type] = {
     "features_extractor_class": BaseFeaturesExtractor,
     "activation_fn": th.nn.Module,
 }
-
-
-def _allowed_classes() -> dict[str, dict[str, type]]:
-    """What each field can name: classes that do nothing but compute when they are made."""
-    classes: dict[str, dict[str, type]] = {field: {} for field in _KINDS}
-    classes["activation_fn"] = {f"torch.nn.{name}": getattr(th.nn, name) for name in th.nn.modules.activation.__all__}
-    for name, value in vars(th.optim).items():
-        if isinstance(value, type) and issubclass(value, th.optim.Optimizer):
-            classes["optimizer_class"][f"torch.optim.{name}"] = value
-    for field, cls in [
-        *(("features_extractor_class", extractor) for extractor in (FlattenExtractor, NatureCNN, CombinedExtractor)),
-        *(("policy", policy) for policy in (LatentPlanPolicy, CnnPolicy, MultiInputPolicy)),
-        ("algorithm", GAC),
-    ]:
-        classes[field][f"{cls.__module__}.{cls.__qualname__}"] = cls
-    classes["replay_buffer_class"]["sb3_gac.data.TrajectoryReplayBuffer"] = TrajectoryReplayBuffer
-    return classes
-
-
-_CLASSES = _allowed_classes()
-
-# Objects that are no more than their arguments: the fields that hold them, and the attribute and the type of each argument
-_RATES, _NOISES = ("learning_rate", "value_schedule"), ("action_noise",)
-_NOISE = {"mean": ("_mu", np.ndarray), "sigma": ("_sigma", np.ndarray), "dtype": ("_dtype", np.dtype | type)}
-_OBJECTS: dict[str, tuple[type, tuple[str, ...], dict[str, tuple[str, Any]]]] = {
-    "ConstantSchedule": (ConstantSchedule, _RATES, {"val": ("val", int | float)}),
-    "FloatSchedule": (
-        FloatSchedule,
-        _RATES,
-        {"value_schedule": ("value_schedule", int | float | ConstantSchedule | LinearSchedule)},
-    ),
-    "LinearSchedule": (LinearSchedule, _RATES, {name: (name, int | float) for name in ("start", "end", "end_fraction")}),
-    "NormalActionNoise": (NormalActionNoise, _NOISES, _NOISE),
-    "OrnsteinUhlenbeckActionNoise": (
-        OrnsteinUhlenbeckActionNoise,
-        _NOISES,
-        {
-            **_NOISE,
-            "theta": ("_theta", int | float),
-            "dt": ("_dt", int | float),
-            "initial_noise": ("initial_noise", np.ndarray | None),
-        },
-    ),
+# What each field can name: classes that do nothing but compute when they are made
+_CLASSES: dict[str, dict[str, type]] = {
+    "algorithm": {"sb3_gac.gac.GAC": GAC},
+    "policy": {f"sb3_gac.policies.{cls.__name__}": cls for cls in (LatentPlanPolicy, CnnPolicy, MultiInputPolicy)},
+    "replay_buffer_class": {"sb3_gac.data.buffer.TrajectoryReplayBuffer": TrajectoryReplayBuffer},
+    "optimizer_class": {
+        f"torch.optim.{name}": value
+        for name, value in vars(th.optim).items()
+        if isinstance(value, type) and issubclass(value, th.optim.Optimizer)
+    },
+    "features_extractor_class": {
+        f"stable_baselines3.{cls.__name__}": cls for cls in (FlattenExtractor, NatureCNN, CombinedExtractor)
+    },
+    "activation_fn": {f"torch.nn.{name}": getattr(th.nn, name) for name in th.nn.modules.activation.__all__},
 }
 
 
@@ -103,41 +84,96 @@ def allow_class(cls: Class) -> Class:
     raise ValueError(f"{name} cannot be named in a file: it is none of {', '.join(k.__name__ for k in _KINDS.values())}")
 
 
-def check_limits(data: Any, name: str, most: int = MAX_COUNT, depth: int = 0) -> int:
+class _Object(NamedTuple):
     """
-    Refuse JSON that stands for more than it looks like, before any of it is made.
+    What is no more than its arguments.
 
-    :param data: What ``json.loads`` returned.
-    :param name: What it is called, for the message.
-    :param most: Largest whole number.
-    :param depth: Containers around it.
-    :return: Numbers in all its arrays.
-    :raises ValueError: naming what is too large or too deep.
+    :param cls: Its class.
+    :param holders: The fields that hold it.
+    :param arguments: For each argument the attribute that holds it, and its type.
+    :param make: Makes it of the arguments, the class by default.
     """
-    if depth > MAX_DEPTH:
-        raise ValueError(f"{name[:200]} is nested too deeply")
-    if isinstance(data, int) and abs(data) > most:
-        raise ValueError(f"{name} is {str(data)[:50]}, expected at most {most:,}")
-    size = 0
-    if isinstance(data, list):
-        size = sum(check_limits(item, f"{name}[{i}]", most, depth + 1) for i, item in enumerate(data))
-    elif isinstance(data, dict) and "$array" in data:
-        shape = data.get("shape")
-        size = math.prod(n for n in shape if isinstance(n, int)) if isinstance(shape, list) else 0
-    elif isinstance(data, dict):
-        for key, item in data.items():
-            size += check_limits(item, f"{name}[{key[:50]!r}]", MAX_COUNT if key in _COUNTS else most, depth + 1)
-    if size > MAX_ELEMENTS:
-        raise ValueError(f"{name} has arrays of {size:,} numbers, expected at most {MAX_ELEMENTS:,}")
-    return size
+
+    cls: type
+    holders: tuple[str, ...]
+    arguments: dict[str, tuple[str, Any]]
+    make: Callable[..., Any] | None = None
 
 
-def to_plain(value: Any, name: str, field: str | None = None) -> Any:
+def _make_box(low: Array, high: Array) -> spaces.Box:
+    if low.dtype != high.dtype:
+        raise ValueError(f"its bounds have the dtypes {low.dtype} and {high.dtype}")
+    return spaces.Box(low, high, dtype=low.dtype.type)
+
+
+def _make_discrete(n: int, start: int, dtype: np.dtype[Any]) -> Any:
+    # Gymnasium has had another dtype since 1.1 only
+    return spaces.Discrete(n, start=start) if dtype == np.int64 else spaces.Discrete(n, start=start, dtype=dtype)
+
+
+def _make_multi_discrete(nvec: Array, start: Array) -> spaces.MultiDiscrete:
+    return spaces.MultiDiscrete(nvec, dtype=nvec.dtype.type, start=start)
+
+
+def _make_dict(spaces: dict[str, gym.Space[Any]]) -> gym.spaces.Dict:
+    return gym.spaces.Dict(OrderedDict(spaces))  # others are sorted
+
+
+def _make_statistics(mean: Array | float, var: Array | float, count: float) -> RunningMeanStd:
+    mean, var = np.asarray(mean), np.asarray(var)  # those of returns are numbers
+    if mean.shape != var.shape or not (np.isfinite(mean).all() and np.isfinite(var).all() and (var >= 0).all() and count >= 0):
+        raise ValueError("it must be finite and of one shape, with var and count not negative")
+    statistics = RunningMeanStd(shape=mean.shape)
+    statistics.mean, statistics.var, statistics.count = mean, var, float(count)
+    return statistics
+
+
+_RATES, _SPACES = ("learning_rate", "value_schedule"), ("observation_space", "action_space", "spaces")
+_NOISE = {"mean": ("_mu", np.ndarray), "sigma": ("_sigma", np.ndarray), "dtype": ("_dtype", np.dtype)}
+_WALK = {"theta": ("_theta", float), "dt": ("_dt", float), "initial_noise": ("initial_noise", np.ndarray | None)}
+_OBJECTS = {
+    known.cls.__name__: known
+    for known in (
+        _Object(ConstantSchedule, _RATES, {"val": ("val", float)}),
+        _Object(FloatSchedule, _RATES, {"value_schedule": ("value_schedule", float | ConstantSchedule | LinearSchedule)}),
+        _Object(LinearSchedule, _RATES, {name: (name, float) for name in ("start", "end", "end_fraction")}),
+        _Object(NormalActionNoise, ("action_noise",), _NOISE),
+        _Object(OrnsteinUhlenbeckActionNoise, ("action_noise",), _NOISE | _WALK),
+        _Object(spaces.Box, _SPACES, {"low": ("low", np.ndarray), "high": ("high", np.ndarray)}, _make_box),
+        _Object(
+            spaces.Discrete,
+            _SPACES,
+            {"n": ("n", int), "start": ("start", int), "dtype": ("dtype", np.dtype)},
+            _make_discrete,
+        ),
+        _Object(
+            spaces.MultiDiscrete, _SPACES, {"nvec": ("nvec", np.ndarray), "start": ("start", np.ndarray)}, _make_multi_discrete
+        ),
+        _Object(spaces.MultiBinary, _SPACES, {"n": ("n", int | tuple[int, ...])}),
+        _Object(
+            spaces.Dict,
+            _SPACES,
+            {"spaces": ("spaces", dict[str, spaces.Space])},  # type: ignore[type-arg]
+            _make_dict,
+        ),
+        _Object(
+            RunningMeanStd,
+            ("obs_rms", "ret_rms"),
+            {"mean": ("mean", np.ndarray | float), "var": ("var", np.ndarray | float), "count": ("count", float)},
+            _make_statistics,
+        ),
+        _Object(TargetReturn, ("target_return",), {field.name: (field.name, field.type) for field in fields(TargetReturn)}),
+    )
+}
+
+
+def to_plain(value: Any, name: str, arrays: Arrays, field: str | None = None) -> Any:
     """
     A value as plain JSON.
 
-    :param value: Numbers, strings, arrays, containers of such, classes allowed, schedules and action noises of SB3.
+    :param value: Numbers, strings, arrays, containers of such, classes allowed, schedules, action noises and spaces.
     :param name: What the value is called, for the message.
+    :param arrays: Where arrays are put, by their names.
     :param field: The key that it stands under, its name by default.
     :raises ValueError: naming what JSON cannot hold.
     """
@@ -146,108 +182,95 @@ def to_plain(value: Any, name: str, field: str | None = None) -> Any:
         return value
     if isinstance(value, int | np.integer):
         return int(value)
-    if isinstance(value, np.bool_):
-        return bool(value)
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else {"$float": str(float(value))}
-    if isinstance(value, np.ndarray):
-        return array_to_plain(value, name)
-    if isinstance(value, list):
-        return [to_plain(item, f"{name}[{i}]", field) for i, item in enumerate(value)]
-    if isinstance(value, tuple):
-        return {"$tuple": [to_plain(item, f"{name}[{i}]", field) for i, item in enumerate(value)]}
+    if isinstance(value, np.ndarray) and value.dtype.name in REAL_DTYPES:
+        arrays[name] = value
+        return {"$array": name}
     if isinstance(value, dict):
-        return _dict_to_plain(value, name)
-    if isinstance(value, np.dtype):
-        if value.name not in REAL_DTYPES:
-            _refuse(value, name)
-        return {"$dtype": value.name}
-    if isinstance(value, type):
-        return _class_to_plain(value, name, field)
-    return _object_to_plain(value, name, field)
+        for key in value:
+            if not isinstance(key, str) or key.startswith("$"):
+                raise ValueError(f"{name} has the key {key!r}; the keys must be strings that do not start with $")
+        return {
+            key: to_plain(item, f"{name}[{key!r}]", arrays, field if field in _OF_ONE_KIND else key)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        items = [to_plain(item, f"{name}[{i}]", arrays, field) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"$tuple": items}
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        if np.dtype(value).name in REAL_DTYPES:
+            return {"$dtype": np.dtype(value).name}
+    elif isinstance(value, type):
+        for allowed, cls in _CLASSES.get(field, {}).items():
+            if cls is value:
+                return {"$class": allowed}
+        raise ValueError(
+            f"{name} is the class {value.__module__}.{value.__qualname__}, which is not on the list of those that load "
+            "without trust there; sb3_gac.hub.allow_class puts it there, before saving and before loading"
+        )
+    return _object_to_plain(value, name, arrays, field)
 
 
-def from_plain(data: Any, name: str, field: str | None = None, depth: int = 0) -> Any:
+def _object_to_plain(value: Any, name: str, arrays: Arrays, field: str) -> dict[str, Any]:
+    if isinstance(value, VectorizedActionNoise):  # made anew for the environments of the one who loads it
+        value = value.base_noise
+    # Known by its name, the RL Zoo need not be installed
+    if (type(value).__module__, type(value).__name__) == ("rl_zoo3.utils", "SimpleLinearSchedule"):
+        value = LinearSchedule(float(value.initial_value), 0.0, 1.0)
+    known = _OBJECTS.get(type(value).__name__)
+    if known is not None and type(value) is known.cls and field in known.holders:
+        attributes = {key: getattr(value, attribute) for key, (attribute, _) in known.arguments.items()}
+        plain = {key: to_plain(item, f"{name}.{key}", arrays, key) for key, item in attributes.items()}
+        return {"$object": known.cls.__name__, **plain}
+    if isinstance(value, spaces.Space):
+        raise ValueError(f"{name} is the space {value}, expected Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them")
+    if callable(value):
+        raise ValueError(
+            f"{name} is the function {value!r}, which plain JSON cannot hold; use a number, or LinearSchedule and "
+            "ConstantSchedule of stable_baselines3.common.utils"
+        )
+    raise ValueError(f"{name} is of the type {type(value).__name__}, which plain JSON cannot hold: {str(value)[:200]}")
+
+
+def from_plain(data: Any, name: str, arrays: Mapping[str, Array], field: str | None = None) -> Any:
     """
     The value that plain JSON stands for, the inverse of :func:`to_plain`.
 
     :param data: What ``json.loads`` returned.
     :param name: What the value is called, for the message.
+    :param arrays: The arrays, by their names.
     :param field: The key that it stands under, its name by default.
-    :param depth: Containers around it.
-    :raises ValueError: when it is not as :func:`to_plain` writes it, or names a class that is not allowed there.
+    :raises ValueError: when it is not as :func:`to_plain` writes it, or names what is not allowed there.
     """
     field = name if field is None else field
-    if depth > MAX_DEPTH:
-        raise ValueError(f"{name} is nested too deeply")
+    if isinstance(data, int) and abs(data) > (most := MAX_COUNT if field in _COUNTS else MAX_NUMBER):
+        raise ValueError(f"{name} is {str(data)[:50]}, expected at most {most:,}")
     if isinstance(data, list):
-        return [from_plain(item, f"{name}[{i}]", field, depth + 1) for i, item in enumerate(data)]
+        return [from_plain(item, f"{name}[{i}]", arrays, field) for i, item in enumerate(data)]
     if not isinstance(data, dict):
         return data
-    tags = [key for key in data if key.startswith("$")]
-    if not tags:
-        return {key: from_plain(item, f"{name}[{key!r}]", key, depth + 1) for key, item in data.items()}
-    content = data[tags[0]]
-    if tags == ["$array"]:
-        return array_from_plain(data, name)
-    if tags == ["$object"]:
-        return _object_from_plain(data, name, field, depth)
-    tags = list(data)  # the others have nothing beside them
-    if tags == ["$float"] and content in ("inf", "-inf", "nan"):
-        return float(content)
-    if tags == ["$tuple"] and isinstance(content, list):
-        return tuple(from_plain(content, name, field, depth + 1))
-    if tags == ["$dtype"] and isinstance(content, str):
-        return real_dtype(content, name)
-    if tags == ["$class"]:
-        return class_of_name(content, name, field)
+    tag = next(iter(data), "")
+    if not any(key.startswith("$") for key in data):
+        return {
+            key: from_plain(item, f"{name}[{key!r}]", arrays, field if field in _OF_ONE_KIND else key)
+            for key, item in data.items()
+        }
+    content = data.get(tag)
+    if tag == "$object":
+        return _object_from_plain(data, name, arrays, field)
+    if len(data) == 1:  # the others have nothing beside them
+        if tag == "$float" and content in ("inf", "-inf", "nan"):
+            return float(content)
+        if tag == "$array" and content == name and name in arrays:
+            return arrays[name]
+        if tag == "$tuple" and isinstance(content, list):
+            return tuple(from_plain(content, name, arrays, field))
+        if tag == "$dtype" and isinstance(content, str) and content in REAL_DTYPES:
+            return np.dtype(content)
+        if tag == "$class":
+            return class_of_name(content, name, field)
     raise ValueError(f"{name} is {str(data)[:200]}, which this version of sb3_gac cannot read")
-
-
-def array_to_plain(array: np.ndarray, name: str) -> dict[str, Any]:
-    """
-    An array of numbers as JSON, exactly; one number stands for an array of equal ones.
-
-    :param array: The array, of any shape.
-    :param name: What it is called, for the message.
-    :raises ValueError: when it does not hold real numbers of at most 64 bits.
-    """
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        _refuse(array, name)
-    values = array.ravel()
-    # A zero may have a sign, which a comparison would not see
-    is_constant = len(values) > 1 and len(np.unique(values.view(f"V{values.itemsize}"))) == 1
-    items = [_number(value) for value in (values[:1] if is_constant else values).tolist()]
-    return {"$array": items, "shape": list(array.shape), "dtype": array.dtype.name}
-
-
-def array_from_plain(data: Any, name: str) -> np.ndarray:
-    """
-    The array that JSON stands for, the inverse of :func:`array_to_plain`.
-
-    :param data: What ``json.loads`` returned.
-    :param name: What the array is called, for the message.
-    :raises ValueError: when the JSON is not as :func:`array_to_plain` writes it.
-    """
-    if not isinstance(data, dict) or data.keys() != {"$array", "shape", "dtype"}:
-        raise ValueError(f"{name} must be an array, not {str(data)[:200]}")
-    items, shape = data["$array"], data["shape"]
-    if not isinstance(items, list) or not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"{name} is not an array as it should be written")
-    if not all(isinstance(item, bool | int | float | str) for item in items):
-        raise ValueError(f"{name} is an array of other things than numbers")
-    size = math.prod(shape)
-    if size > MAX_ELEMENTS:
-        raise ValueError(f"{name} of shape {shape} is too large: more than {MAX_ELEMENTS:,} numbers")
-    try:
-        dtype = real_dtype(data["dtype"], name)
-        numbers = [float(item) if isinstance(item, str) else item for item in items]
-        values = np.array(numbers, dtype=dtype)
-        if any(value != number and number == number for value, number in zip(values.tolist(), numbers, strict=True)):
-            raise ValueError("they are rounded in it")
-        return np.full(shape, values[0]) if len(values) == 1 else values.reshape(shape)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} is not an array of shape {shape} and dtype {data['dtype']}: {error}") from error
 
 
 def class_of_name(name: Any, where: str, field: str) -> type:
@@ -268,85 +291,61 @@ def class_of_name(name: Any, where: str, field: str) -> type:
     return classes[name]
 
 
-def real_dtype(content: Any, name: str) -> np.dtype[Any]:
-    """
-    A dtype of real numbers.
-
-    :param content: Its name.
-    :param name: What it is the dtype of, for the message.
-    :raises ValueError: when it is another one.
-    """
-    if content not in REAL_DTYPES:
-        raise ValueError(f"{name} has the dtype {str(content)[:200]}, expected one of real numbers")
-    dtype: np.dtype[Any] = np.dtype(content)
-    return dtype
-
-
-def _number(value: bool | int | float) -> bool | int | float | str:
-    return value if math.isfinite(value) else str(value)
-
-
-def _dict_to_plain(value: dict[Any, Any], name: str) -> dict[str, Any]:
-    for key in value:
-        if not isinstance(key, str) or key.startswith("$"):
-            raise ValueError(f"{name} has the key {key!r}; the keys must be strings that do not start with $")
-    return {key: to_plain(item, f"{name}[{key!r}]", key) for key, item in value.items()}
-
-
-def _class_to_plain(cls: type, name: str, field: str) -> dict[str, Any]:
-    if issubclass(cls, np.generic):  # such as np.float32 where a dtype is meant
-        dtype: dict[str, Any] = to_plain(np.dtype(cls), name)
-        return dtype
-    for allowed, other in _CLASSES.get(field, {}).items():
-        if other is cls:
-            return {"$class": allowed}
-    raise ValueError(
-        f"{name} is the class {cls.__module__}.{cls.__qualname__}, which is not on the list of those that load without trust "
-        "there; sb3_gac.hub.allow_class puts it there, before saving and before loading"
-    )
-
-
-def _object_to_plain(value: Any, name: str, field: str) -> dict[str, Any]:
-    if isinstance(value, VectorizedActionNoise):  # made anew for the environments of the one who loads it
-        value = value.base_noise
-    # Known by its name, the RL Zoo need not be installed
-    if (type(value).__module__, type(value).__name__) == ("rl_zoo3.utils", "SimpleLinearSchedule"):
-        value = LinearSchedule(float(value.initial_value), 0.0, 1.0)
-    for tag, (cls, holders, arguments) in _OBJECTS.items():
-        if type(value) is cls and field in holders:
-            plain = {
-                key: to_plain(getattr(value, attribute), f"{name}.{key}", key) for key, (attribute, _) in arguments.items()
-            }
-            return {"$object": tag, **plain}
-    if callable(value):
-        raise ValueError(
-            f"{name} is the function {value!r}, which plain JSON cannot hold; use a number, or LinearSchedule and "
-            "ConstantSchedule of stable_baselines3.common.utils"
-        )
-    _refuse(value, name)
-
-
-def _object_from_plain(data: dict[str, Any], name: str, field: str, depth: int) -> Any:
-    tag = data["$object"]
-    if (
-        not isinstance(tag, str)
-        or tag not in _OBJECTS
-        or field not in _OBJECTS[tag][1]
-        or data.keys() != {"$object", *_OBJECTS[tag][2]}
-    ):
+def _object_from_plain(data: dict[str, Any], name: str, arrays: Mapping[str, Array], field: str) -> Any:
+    known = _OBJECTS.get(data["$object"]) if isinstance(data["$object"], str) else None
+    if known is None or field not in known.holders or data.keys() != {"$object", *known.arguments}:
         raise ValueError(f"{name} is {str(data)[:200]}, which this version of sb3_gac cannot read there")
-    cls, _, arguments = _OBJECTS[tag]
-    values = {key: from_plain(data[key], f"{name}.{key}", key, depth + 1) for key in arguments}
+    values = {key: from_plain(data[key], f"{name}.{key}", arrays, key) for key in known.arguments}
     for key, value in values.items():
-        is_number = isinstance(value, int | float) or (isinstance(value, np.ndarray) and value.ndim == 1)
-        if not isinstance(value, arguments[key][1]) or (is_number and not np.isfinite(value).all()):
-            raise ValueError(f"{name}.{key} is {str(data[key])[:200]}, expected {_expected(arguments[key][1])}")
-    return cls(**values)
+        hint = known.arguments[key][1]
+        if not fits(value, hint) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"{name}.{key} is {str(data[key])[:200]}, expected {hint}, finite")
+    try:
+        return (known.make or known.cls)(**values)
+    except Exception as error:  # Gymnasium raises what it likes
+        raise ValueError(f"{name} is no {data['$object']}: {error}") from error
 
 
-def _expected(kind: Any) -> str:
-    return "a finite " + str(getattr(kind, "__name__", kind)).replace("numpy.", "")
+def check_types(values: Mapping[str, Any], *functions: Callable[..., Any]) -> None:
+    """
+    Refuse values of other types than the arguments of functions have.
+
+    :param values: Values by the names of the arguments; those of other names are left alone.
+    :param functions: The functions, the first that has an argument of the name counts.
+    :raises ValueError: naming the argument, its type and its value.
+    """
+    hints: dict[str, Any] = {}
+    for function in functions:
+        hints = inspect.get_annotations(function) | hints
+    for name, value in values.items():
+        if name in hints and not fits(value, hints[name]):
+            raise ValueError(f"{name} is {str(value)[:200]!r}, expected {hints[name]}")
 
 
-def _refuse(value: Any, name: str) -> NoReturn:
-    raise ValueError(f"{name} is of the type {type(value).__name__}, which plain JSON cannot hold: {str(value)[:200]}")
+def fits(value: Any, hint: Any) -> bool:
+    """
+    Whether a value is of a type; a tuple will do for a list, and a whole number for a real one.
+
+    :param value: The value.
+    :param hint: The annotation: a class, a union, a literal, or a container of such; anything fits one that is a string.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any or isinstance(hint, str):
+        return True
+    if origin in (Union, types.UnionType):
+        return any(fits(value, option) for option in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is type:
+        return isinstance(value, type) and issubclass(value, inner[0])
+    if origin is list or inner[1:] == (...,):
+        return isinstance(value, list | tuple) and all(fits(item, inner[0]) for item in value)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
+    if origin not in (None, np.dtype):  # a function
+        return callable(value)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return value is None if hint is None else isinstance(value, origin or hint)

@@ -1,57 +1,76 @@
 """
-Models in files that hold data only: the weights in safetensors, all else in plain JSON. Loading them runs no code of theirs.
+Models in files that hold data only: arrays in safetensors, all else in plain JSON. Loading them runs no code of theirs.
 
 A replay buffer, the data set and the environment are not part of a model.
 """
 
 import inspect
 import json
-import math
-import os
-from dataclasses import fields
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import stable_baselines3
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sb3_gac.actor import PlanActor
-from sb3_gac.digest import file_digest
+from sb3_gac.atomic import lock_folder, replace_when_complete
+from sb3_gac.digest import content_digest, file_digest
 from sb3_gac.extra import require
 from sb3_gac.gac import GAC
-from sb3_gac.hub.description import (
-    MODEL_FILE,
-    PROGRESS,
-    WEIGHTS_FILE,
-    argument_names,
-    describe,
-    is_safe,
-    keep_normalization,
-    read_description,
-)
-from sb3_gac.hub.normalization import normalize_env
-from sb3_gac.hub.plain import MAX_ELEMENTS, class_of_name, from_plain
-from sb3_gac.hub.signature import check_types, fits
-from sb3_gac.hub.space import space_from_plain
-from sb3_gac.inference import TargetReturn
+from sb3_gac.hub.normalization import check_normalization, find_normalization, keep_normalization, normalize_env
+from sb3_gac.hub.plain import Arrays, check_types, class_of_name, fits, from_plain, to_plain
+from sb3_gac.inference.target_return import TargetReturn
 from sb3_gac.offline_env import OfflineVecEnv
 from sb3_gac.policies import LatentPlanPolicy
+from sb3_gac.version import __version__
 
+MODEL_FILE, WEIGHTS_FILES = "gac.json", "model-*.safetensors"
+SCHEMA_VERSION = 2
+MAX_JSON_BYTES = 2**20
+MAX_ENVS = 2**16
+
+# What the one who loads decides, and what belongs to the machine
+_NOT_SAVED = ("self", "policy", "env", "device", "verbose", "tensorboard_log", "_init_setup_model")
+# Attributes that are named otherwise than their argument
+_ATTRIBUTES = {"stats_window_size": "_stats_window_size"}
+# Where learning stands
+_PROGRESS: dict[str, Any] = {
+    "num_timesteps": int,
+    "_total_timesteps": int,
+    "_num_timesteps_at_start": int,
+    "_current_progress_remaining": float,
+    "_episode_num": int,
+    "_n_updates": int,
+    "_n_offline_updates": int,
+    "_log_kl_coef": float,
+    "_known_steps": list[int],
+    "_sees_normalized": bool,
+    "_credited_steps": int | None,
+}
+_KEYS = {
+    *("format", "schema_version", "versions", "algorithm", "policy", "observation_space", "action_space", "n_envs"),
+    *("arguments", "progress", "target_return", "normalization", "weights"),
+}
+# Of the policy; their settings follow from its arguments, only their states are saved
+_OPTIMIZERS = ("optimizer", "credit_optimizer")
 # Steps and squares
 _NOT_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var", "variance")
-MAX_ENVS = 2**16
-# Folder in that of a model, where the files are until they are complete
-PARTIAL = ".gac.partial"
-# Of the policy; the settings of the second one are no arguments, only its state is saved
-_OPTIMIZERS = ("optimizer", "credit_optimizer")
+
+Tensors = dict[str, th.Tensor]
 
 
-def save_safe(model: GAC, path: str | Path, env: GymEnv | None = None) -> Path:
+def save_safe(model: GAC, path: str | Path) -> Path:
     """
     Save a model in a folder that can be loaded from anyone: without a pickle, see :func:`load_safe`.
 
@@ -61,7 +80,6 @@ def save_safe(model: GAC, path: str | Path, env: GymEnv | None = None) -> Path:
 
     :param model: The model.
     :param path: The folder, or a link to it.
-    :param env: Where the statistics of a ``VecNormalize`` are taken from when the model has no environment of its own.
     :raises ValueError: naming the argument that plain JSON cannot hold, or the weights that are not finite.
     :raises FileExistsError: when there is something else at the path.
     """
@@ -70,22 +88,13 @@ def save_safe(model: GAC, path: str | Path, env: GymEnv | None = None) -> Path:
     is_new = not folder.exists()
     if not is_new and not (folder.is_dir() and (is_safe(folder) or not any(folder.iterdir()))):
         raise FileExistsError(f"{folder} is there already and is no saved model: it is not overwritten")
-    description = describe(model, env)
+    description, tensors = describe(model)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / PARTIAL
-    if _is_half_replaced(folder):
-        os.replace(partial / MODEL_FILE, folder / MODEL_FILE)
     try:
-        partial.mkdir(exist_ok=True)
-        write_safe(model, description, partial)
-        for name in (WEIGHTS_FILE, MODEL_FILE):  # in this order, see `_is_half_replaced`
-            os.replace(partial / name, folder / name)
+        write_safe(description, tensors, folder)
     finally:
-        if not _is_half_replaced(folder):
-            for name in (WEIGHTS_FILE, MODEL_FILE):
-                (partial / name).unlink(missing_ok=True)
-            partial.rmdir()
-            if is_new and not is_safe(folder):
+        if is_new:
+            with suppress(OSError):  # it is not empty
                 folder.rmdir()
     return folder
 
@@ -111,38 +120,68 @@ def load_safe(
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    description = read_description(folder / PARTIAL if _is_half_replaced(folder) else folder)
-    tensors = _read_weights(folder, description["weights"])
+    with lock_folder(folder):
+        description = _read_description(folder / MODEL_FILE)
+        tensors = _read_weights(folder, description["weights"])
     try:
-        model, env = _build(description, tensors, env, device, {"verbose": verbose} | kwargs)
+        model, env, normalization = _build(description, tensors, env, device, {"verbose": verbose} | kwargs)
         _load_policy(model, tensors)
-        _load_optimizer(model, tensors, from_plain(description["optimizer"], "optimizer"))
-        _load_optimizer(model, tensors, [{}], "credit_optimizer")
+        for part in _OPTIMIZERS:
+            _load_optimizer(getattr(model.policy, part), part, tensors)
     except Exception as error:  # a file can make each of them
         raise ValueError(f"{folder} cannot be loaded: {error or type(error).__name__}") from error
     if env is not None:
         model.set_env(env)
-    elif description["normalization"] is not None:
-        keep_normalization(model, description["normalization"])
+    elif normalization is not None:
+        keep_normalization(model, normalization)
     return model
 
 
-def _is_half_replaced(folder: Path) -> bool:
-    """Whether a crash came when the weights had taken their place, and the description that goes with them had not."""
-    return is_safe(folder / PARTIAL) and not (folder / PARTIAL / WEIGHTS_FILE).exists()
-
-
-def write_safe(model: GAC, description: dict[str, Any], folder: Path) -> None:
+def is_safe(folder: Path) -> bool:
     """
-    Write the two files of a model.
+    Whether a folder holds a model saved by :func:`save_safe`.
+
+    :param folder: The folder.
+    """
+    return (folder / MODEL_FILE).is_file()
+
+
+def describe(model: GAC) -> tuple[dict[str, Any], Tensors]:
+    """
+    All of a model as plain JSON and tensors.
 
     :param model: The model.
-    :param description: What :func:`describe` says of it.
-    :param folder: A folder without these files.
+    :return: The JSON, which :func:`write_safe` completes, and the tensors by their names.
+    :raises ValueError: naming what they cannot hold.
     """
-    from safetensors.torch import save_file
-
-    tensors = {f"policy.{name}": tensor for name, tensor in model.policy.state_dict().items()}
+    if model.observation_space is None:
+        raise ValueError("the model has no networks yet: it needs an environment or a data set first")
+    model.keep_settings()
+    arguments = {name: getattr(model, _ATTRIBUTES.get(name, name)) for name in argument_names(type(model))}
+    if isinstance(arguments["train_freq"], TrainFreq):
+        arguments["train_freq"] = (model.train_freq.frequency, model.train_freq.unit.value)  # type: ignore[union-attr]
+    arrays: Arrays = {}
+    description = {
+        "format": "sb3_gac",
+        "schema_version": SCHEMA_VERSION,
+        "versions": {
+            "sb3_gac": __version__,
+            "stable_baselines3": stable_baselines3.__version__,
+            "torch": str(th.__version__),
+            "numpy": np.__version__,
+        },
+        "algorithm": to_plain(type(model), "the class of the model", arrays, "algorithm")["$class"],
+        "policy": to_plain(model.policy_class, "policy", arrays)["$class"],
+        "observation_space": to_plain(model.observation_space, "observation_space", arrays),
+        "action_space": to_plain(model.action_space, "action_space", arrays),
+        "n_envs": model.n_envs,
+        "arguments": {name: to_plain(value, name, arrays) for name, value in arguments.items()},
+        "progress": {name: to_plain(getattr(model, name), name, arrays, "progress") for name in _PROGRESS},
+        "target_return": to_plain(model.target_return, "target_return", arrays),
+        "normalization": to_plain(find_normalization(model), "normalization", arrays),
+    }
+    tensors = {f"array.{name}": th.from_numpy(array.copy(order="C")) for name, array in arrays.items()}
+    tensors |= {f"policy.{name}": tensor for name, tensor in model.policy.state_dict().items()}
     for part in _OPTIMIZERS:
         for index, state in getattr(model.policy, part).state_dict()["state"].items():
             for name, value in state.items():
@@ -151,28 +190,89 @@ def write_safe(model: GAC, description: dict[str, Any], folder: Path) -> None:
                 tensors[f"{part}.{index}.{name}"] = value
     if wrong := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
         raise ValueError(f"{wrong[0]} holds numbers that are not finite: the model has diverged")
-    weights = folder / WEIGHTS_FILE
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, weights)
-    description = description | {"weights": {"file": WEIGHTS_FILE, "sha256": file_digest(weights)}}
-    (folder / MODEL_FILE).write_text(json.dumps(description, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    for file in (weights, folder / MODEL_FILE):
-        with file.open("r+b") as stream:
-            os.fsync(stream.fileno())
+    return description, tensors
 
 
-def _read_weights(folder: Path, data: dict[str, Any]) -> dict[str, th.Tensor]:
+def write_safe(description: dict[str, Any], tensors: Tensors, folder: Path) -> None:
+    """
+    Write the files of a model; the description comes last, and what it does not name is no part of the model any more.
+
+    :param description: The JSON of :func:`describe`.
+    :param tensors: Its tensors.
+    :param folder: The folder.
+    """
+    from safetensors.torch import save
+
+    content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
+    digest = content_digest(content)
+    weights = WEIGHTS_FILES.replace("*", digest[:16])
+    text = json.dumps(description | {"weights": {"file": weights, "sha256": digest}}, indent=1, allow_nan=False)
+    if len(text) > MAX_JSON_BYTES:
+        raise ValueError(f"the arguments of the model take {len(text):,} bytes, expected at most {MAX_JSON_BYTES:,}")
+    with lock_folder(folder):
+        try:
+            for name, part in ((weights, content), (MODEL_FILE, f"{text}\n".encode())):
+                with replace_when_complete(folder / name, follow_link=False) as partial:
+                    partial.write_bytes(part)
+        except BaseException:
+            weights = _read_description(folder / MODEL_FILE)["weights"]["file"] if is_safe(folder) else ""
+            raise
+        finally:
+            for stale in folder.glob(WEIGHTS_FILES):
+                if stale.name != weights:
+                    stale.unlink()
+
+
+def argument_names(algorithm: type[GAC]) -> list[str]:
+    """
+    Constructor arguments that are saved.
+
+    :param algorithm: Class of the model.
+    """
+    parameters = inspect.signature(algorithm.__init__).parameters.values()
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [p.name for p in parameters if p.kind not in kinds and p.name not in _NOT_SAVED]
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ValueError(f"{file.parent} holds no model saved by save_safe: {file.name} is missing")
+    if file.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{file} is larger than {MAX_JSON_BYTES:,} bytes: that is no model")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != "sb3_gac":
+        raise ValueError(f"{file} is not the description of a model of sb3_gac")
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{file} has schema version {str(version)[:50]}, this version of sb3_gac reads {SCHEMA_VERSION} "
+            f"(saved with {str(data.get('versions'))[:200]})"
+        )
+    if missing := sorted(_KEYS - data.keys()):
+        raise ValueError(f"{file} is damaged: {', '.join(missing)} missing")
+    for key in ("arguments", "progress", "weights"):
+        if not isinstance(data[key], dict):
+            raise ValueError(f"{file} is damaged: {key} is no object")
+    return data
+
+
+def _read_weights(folder: Path, named: dict[str, Any]) -> Tensors:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    file = folder / WEIGHTS_FILE
-    if data.get("file") != WEIGHTS_FILE:
-        raise ValueError(f"{folder / MODEL_FILE} is damaged: its weights are in {data.get('file')!r}, not in {WEIGHTS_FILE}")
+    name = named.get("file")
+    if not isinstance(name, str) or not re.fullmatch(WEIGHTS_FILES.replace("*", "[0-9a-f]{16}"), name):
+        raise ValueError(f"{folder / MODEL_FILE} is damaged: its weights are in {str(name)[:200]!r}, not in {WEIGHTS_FILES}")
+    file = folder / name
     if not file.is_file():
         raise ValueError(f"{file} is missing")
-    if file_digest(file) != data.get("sha256"):
+    if file_digest(file) != named.get("sha256"):
         raise ValueError(f"{file} is damaged, or belongs to another {MODEL_FILE}: its digest is not the one noted there")
     try:
-        tensors: dict[str, th.Tensor] = load_file(file)
+        tensors: Tensors = load_file(file)
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
     return tensors
@@ -180,76 +280,61 @@ def _read_weights(folder: Path, data: dict[str, Any]) -> dict[str, th.Tensor]:
 
 def _build(
     description: dict[str, Any],
-    tensors: dict[str, th.Tensor],
+    tensors: Tensors,
     env: GymEnv | None,
     device: th.device | str,
     kwargs: dict[str, Any],
-) -> tuple[GAC, GymEnv | None]:
-    """A model with new networks, and its environment."""
+) -> tuple[GAC, GymEnv | None, dict[str, Any] | None]:
+    """A model with new networks, its environment, and its normalization."""
+    arrays = {name.removeprefix("array."): part.numpy() for name, part in tensors.items() if name.startswith("array.")}
     algorithm = class_of_name(description["algorithm"], "algorithm", "algorithm")
     policy = class_of_name(description["policy"], "policy", "policy")
     assert issubclass(algorithm, GAC) and issubclass(policy, LatentPlanPolicy)
     known = argument_names(algorithm)
     if unknown := [name for name in description["arguments"] if name not in known]:
         raise ValueError(f"{', '.join(unknown)}: no arguments of {algorithm.__name__} in this version of sb3_gac")
-    arguments = {name: from_plain(value, name) for name, value in description["arguments"].items()}
+    arguments = {name: from_plain(value, name, arrays) for name, value in description["arguments"].items()}
     check_types(arguments, algorithm.__init__, GAC.__init__)
     check_types(arguments.get("policy_kwargs") or {}, policy.__init__, LatentPlanPolicy.__init__, PlanActor.__init__)
-    arguments |= kwargs
-    model = algorithm(policy, env=None, device=device, _init_setup_model=False, **arguments)
+    model = algorithm(policy, env=None, device=device, _init_setup_model=False, **(arguments | kwargs))
     model.observation_space, model.action_space = (
-        space_from_plain(description[key], key) for key in ("observation_space", "action_space")
+        _check(from_plain(description[name], name, arrays), name, spaces.Space)
+        for name in ("observation_space", "action_space")
     )
     noise = model.action_noise
     if isinstance(noise, NormalActionNoise | OrnsteinUhlenbeckActionNoise):
         np.broadcast_to(noise._mu + noise._sigma, model.action_space.shape or ())  # raises where they do not fit
-    if type(description["n_envs"]) is not int or not 1 <= description["n_envs"] <= MAX_ENVS:
-        raise ValueError(f"n_envs is {description['n_envs']!r}, expected a number from 1 to {MAX_ENVS:,}")
-    model.n_envs = description["n_envs"]
+    model.n_envs = _check(from_plain(description["n_envs"], "n_envs", arrays), "n_envs", int)
+    if not 1 <= model.n_envs <= MAX_ENVS:
+        raise ValueError(f"n_envs is {model.n_envs}, expected a number from 1 to {MAX_ENVS:,}")
+    normalization = from_plain(description["normalization"], "normalization", arrays)
+    if normalization is not None:
+        check_normalization(normalization)
+        normalize_env(
+            OfflineVecEnv(model.observation_space, model.action_space), normalization
+        )  # raises where it does not fit
     if env is not None:
-        env = _fit_env(model, env, description["normalization"])
+        env = _fit_env(model, env, normalization)
         model.n_envs = env.num_envs
-    elif description["normalization"] is not None:
-        normalize_env(OfflineVecEnv(model.observation_space, model.action_space), description["normalization"])
-    for name, hint in PROGRESS.items():
-        value = from_plain(description["progress"][name], name)
-        if not fits(value, hint) or not (value is None or np.isfinite(value).all()):
-            raise ValueError(f"{name} must be {hint} of finite numbers, not {str(value)[:200]!r}")
+    for name, hint in _PROGRESS.items():
+        value = _check(from_plain(description["progress"][name], name, arrays, "progress"), name, hint)
+        if value is not None and not np.isfinite(value).all():
+            raise ValueError(f"{name} is {value}, expected finite numbers")
         setattr(model, name, value)
-    target = from_plain(description["target_return"], "target_return")
-    if target.keys() != {field.name for field in fields(TargetReturn)}:
-        raise ValueError(f"target_return has the fields {', '.join(target)}")
-    check_types(target, TargetReturn.__init__)
-    if not all(value is None or math.isfinite(value) for value in target.values()):
-        raise ValueError(f"target_return is {target}, expected finite numbers")
-    model.target_return = TargetReturn(**target)
+    target_return = from_plain(description["target_return"], "target_return", arrays)
+    model.target_return = _check(target_return, "target_return", TargetReturn)
     _check_networks(model, tensors)
     model._setup_model()  # arguments that were given anew win over what was saved
-    return model, env
+    return model, env, normalization
 
 
-def _check_networks(model: GAC, tensors: dict[str, th.Tensor]) -> None:
-    """Compare the networks that a file asks for with its tensors, before memory is taken for them."""
-    defaults = {name: argument.default for name, argument in inspect.signature(PlanActor.__init__).parameters.items()}
-    kwargs = model.policy_kwargs
-    sizes = defaults | kwargs
-    net_arch = kwargs.get("net_arch") or []
-    n_layers = sum(map(len, net_arch.values())) if isinstance(net_arch, dict) else len(net_arch)
-    # Each decoder and each layer has tensors of its own; candidates have none in the file
-    for name, given, most in (
-        ("n_decoders", sizes["n_decoders"], len(tensors)),
-        ("net_arch", n_layers, len(tensors)),
-        ("n_candidates", sizes["n_candidates"] * sizes["plan_dim"], MAX_ELEMENTS),
-    ):
-        if given > most:
-            raise ValueError(f"{name} asks for {given:,}, expected at most {most:,}")
-    kwargs = {**kwargs, "optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.0}}
-    with th.device("meta"):
-        policy = model.policy_class(model.observation_space, model.action_space, lambda _: 1.0, **kwargs)
-    check_names_and_shapes(policy.state_dict(), tensors)
+def _check(value: Any, name: str, hint: Any) -> Any:
+    if not fits(value, hint):
+        raise ValueError(f"{name} is {str(value)[:200]!r}, expected {hint}")
+    return value
 
 
-def _fit_env(model: GAC, env: GymEnv, normalization: Any) -> VecEnv:
+def _fit_env(model: GAC, env: GymEnv, normalization: dict[str, Any] | None) -> VecEnv:
     if normalization is not None:
         env = normalize_env(env, normalization)
     wrapped = model._wrap_env(env, model.verbose)
@@ -260,24 +345,39 @@ def _fit_env(model: GAC, env: GymEnv, normalization: Any) -> VecEnv:
     return wrapped
 
 
-def check_names_and_shapes(state: dict[str, th.Tensor], tensors: dict[str, th.Tensor]) -> None:
-    """
-    Refuse tensors of a file that are not those of a policy.
-
-    :param state: The policy's state dict.
-    :param tensors: Tensors of the file, by their names there.
-    :raises ValueError: naming those that lack, are too many, or are of another shape or dtype.
-    """
-    expected = {f"policy.{name}": tensor for name, tensor in state.items()}
-    given = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in _OPTIMIZERS}
+def _check_networks(model: GAC, tensors: Tensors) -> None:
+    """Compare the networks that a file asks for with its tensors, before memory is taken for them."""
+    kwargs = {**model.policy_kwargs, "optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.0}}
+    with _limited_parameters(4 * len(tensors)), th.device("meta"):
+        policy = model.policy_class(model.observation_space, model.action_space, lambda _: 1.0, **kwargs)
+    expected = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
+    given = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in ("array", *_OPTIMIZERS)}
     if expected.keys() != given.keys():
         lacking, unknown = (sorted(a - b)[:3] for a, b in ((expected.keys(), given.keys()), (given.keys(), expected.keys())))
-        raise ValueError(f"{WEIGHTS_FILE} lacks the tensors {lacking} and has {unknown} besides")
+        raise ValueError(f"the weights lack the tensors {lacking} and have {unknown} besides")
     for name, tensor in expected.items():
         _check_tensor(name, given[name], tensor)
 
 
-def _load_policy(model: GAC, tensors: dict[str, th.Tensor]) -> None:
+@contextmanager
+def _limited_parameters(most: int) -> Iterator[None]:
+    """Stop making modules when they have too many parameters, of whatever size."""
+    n_parameters = 0
+
+    def count(module: nn.Module, name: str, parameter: Any) -> None:
+        nonlocal n_parameters
+        n_parameters += 1
+        if n_parameters > most:
+            raise ValueError(f"the arguments ask for networks of more than {most} parameters, there are not so many tensors")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _load_policy(model: GAC, tensors: Tensors) -> None:
     state = model.policy.state_dict()
     for name, fresh in state.items():
         given = tensors[f"policy.{name}"]
@@ -287,45 +387,17 @@ def _load_policy(model: GAC, tensors: dict[str, th.Tensor]) -> None:
     model.policy.load_state_dict({name: tensors[f"policy.{name}"] for name in state})
 
 
-def _load_optimizer(model: GAC, tensors: dict[str, th.Tensor], groups: Any, part: str = "optimizer") -> None:
-    optimizer: th.optim.Optimizer = getattr(model.policy, part)
-    current = optimizer.state_dict()
-    if not isinstance(groups, list) or len(groups) != len(current["param_groups"]):
-        n_groups = len(groups) if isinstance(groups, list) else groups
-        raise ValueError(f"optimizer has {n_groups} groups of parameters, expected {len(current['param_groups'])}")
-    for group, saved in zip(current["param_groups"], groups, strict=True):
-        if unknown := sorted(saved.keys() - group.keys()):
-            raise ValueError(f"optimizer has the unknown settings {', '.join(unknown)}")
-        for name, value in saved.items():
-            if name == "params" or not _is_like(value, group[name]):
-                raise ValueError(f"optimizer has the setting {name} {str(value)[:200]!r}, expected one like {group[name]!r}")
-        group.update(saved)
+def _load_optimizer(optimizer: th.optim.Optimizer, part: str, tensors: Tensors) -> None:
+    """Optimizers trust shapes: what a step leaves for each parameter of a new one tells which are right."""
+    states: dict[str, Tensors] = {}
     for name, tensor in tensors.items():
         if name.startswith(f"{part}."):
             _, index, key = name.split(".", 2)
-            current["state"].setdefault(index, {})[key] = tensor
-    if current["state"]:
-        _check_optimizer_state(model, part, current["state"])
-        optimizer.load_state_dict({**current, "state": {int(index): state for index, state in current["state"].items()}})
-    else:
-        optimizer.load_state_dict(current)
-
-
-def _is_like(value: Any, now: Any) -> bool:
-    """Whether a setting may take the place of another: numbers may differ, what is decided once may not."""
-    if isinstance(now, tuple):
-        return isinstance(value, tuple) and len(value) == len(now) and all(map(_is_like, value, now))
-    return math.isfinite(value) if fits(now, float) and fits(value, float) else bool(value == now)
-
-
-def _check_optimizer_state(model: GAC, part: str, states: dict[str, dict[str, th.Tensor]]) -> None:
-    """Optimizers trust shapes: what a step leaves for each parameter tells which are right."""
-    policy, optimizer = model.policy, getattr(model.policy, part)
-    copies = [nn.Parameter(th.zeros_like(parameter)) for group in optimizer.param_groups for parameter in group["params"]]
-    for copy in copies:
-        copy.grad = th.zeros_like(copy)
-    kwargs = policy.optimizer_kwargs if part == "optimizer" else {"fused": True}
-    reference = type(optimizer)(copies, lr=0.0, **kwargs)
+            states.setdefault(index, {})[key] = tensor
+    if not states:
+        return
+    groups = [{**group, "lr": 0.0, "params": [_like(p) for p in group["params"]]} for group in optimizer.param_groups]
+    reference = type(optimizer)(groups)  # type: ignore[call-arg]  # those of PyTorch know their defaults
     reference.step()
     expected = {str(index): state for index, state in reference.state_dict()["state"].items()}
     for index, state in states.items():
@@ -338,6 +410,13 @@ def _check_optimizer_state(model: GAC, part: str, states: dict[str, dict[str, th
             _check_tensor(name, tensor, expected[index][key])
             if not tensor.isfinite().all() or (key in _NOT_NEGATIVE and (tensor < 0).any()):
                 raise ValueError(f"{name} holds numbers that are not finite, or negative where they cannot be")
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": {int(index): state for index, state in states.items()}})
+
+
+def _like(parameter: th.Tensor) -> nn.Parameter:
+    copy = nn.Parameter(th.zeros_like(parameter))
+    copy.grad = th.zeros_like(copy)
+    return copy
 
 
 def _check_tensor(name: str, given: th.Tensor, expected: th.Tensor) -> None:

@@ -1,9 +1,9 @@
 """Requests to the Hub: tried again when that may help, and explained when it does not."""
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -13,19 +13,32 @@ WAITS = (1.0, 2.0, 4.0, 8.0)
 # Time-outs, too many requests, and what goes wrong in the server
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
-logger = logging.getLogger(__name__)
-
 
 class HubError(RuntimeError):
     """A request to the Hub failed for good; the message says what to do."""
 
 
-def with_retries(request: Callable[[], Result], what: str) -> Result:
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """
+    Whatever requests raise becomes an error that says what to do.
+
+    :param what: What has not been done then.
+    :raises HubError: instead of what was raised.
+    """
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        raise HubError(f"{what}: {_explain(error)}") from error
+
+
+def with_retries(request: Callable[[], Result]) -> Result:
     """
     Make a request, and again while the network or the server fail, waiting longer each time.
 
     :param request: The request; it may be made twice though the first time succeeded, if the answer was lost.
-    :param what: What it is for, for the log.
     """
     for wait in WAITS:
         try:
@@ -33,7 +46,6 @@ def with_retries(request: Callable[[], Result], what: str) -> Result:
         except Exception as error:
             if not is_transient(error):
                 raise
-            logger.warning("%s failed (%s), trying again in %g s", what, _first_line(error), wait)
         time.sleep(wait)
     return request()
 
@@ -47,14 +59,12 @@ def is_transient(error: BaseException) -> bool:
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
-    if is_offline(error):
-        return False
     for cause in _chain(error):
         if isinstance(cause, HfHubHTTPError):
             return cause.response.status_code in TRANSIENT
         # A server that fails answers with a page where JSON is expected
         if isinstance(cause, httpx2.TransportError | json.JSONDecodeError):
-            return True
+            return not is_offline(error)
     return False
 
 
@@ -69,13 +79,7 @@ def is_offline(error: BaseException) -> bool:
     return any(isinstance(cause, OfflineModeIsEnabled) for cause in _chain(error))
 
 
-def explain(error: BaseException, writes: bool) -> str:
-    """
-    What went wrong and what to do about it, in a few sentences.
-
-    :param error: What a request raised.
-    :param writes: Whether it was to change the repository.
-    """
+def _explain(error: BaseException) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     status = next((cause.response.status_code for cause in _chain(error) if isinstance(cause, HfHubHTTPError)), None)
@@ -84,15 +88,13 @@ def explain(error: BaseException, writes: bool) -> str:
     elif is_transient(error):
         advice = "The network or the Hub fails: try again later"
     elif status in (401, 403):
-        right = "write to" if writes else "read"
-        advice = f"Log in with `hf auth login`, or set HF_TOKEN to a token that may {right} the repository"
+        advice = "Log in with `hf auth login`, or set HF_TOKEN to a token that may do this"
     elif status == 404:
         advice = "Check the name of the repository and the revision; a private one needs a token that may read it"
     else:
         advice = "See the message of the Hub"
-    if writes:
-        advice += "; sb3_gac.save_safe(model, path) saves the model without the Hub"
-    return f"{_first_line(error)}. {advice}."
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2]).rstrip('.')}. {advice}."
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -100,8 +102,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:2]).rstrip('.')}" if lines else type(error).__name__

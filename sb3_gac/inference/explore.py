@@ -7,6 +7,8 @@ import torch as th
 from sb3_gac.networks import TrajectoryModel
 from sb3_gac.type_aliases import PlanGaussian
 
+STEP_SIZE = 0.05  # of the Langevin dynamics
+
 
 def target_log_prob(
     model: TrajectoryModel, plans: th.Tensor, first_features: th.Tensor, target_return: th.Tensor
@@ -30,7 +32,6 @@ def explore_plan(
     target_return: th.Tensor,
     n_candidates: int = 256,
     explore_steps: int = 0,
-    step_size: float = 0.05,
 ) -> th.Tensor:
     """
     One plan per environment from p(z | y = target, o_1), of shape ``(n_envs, plan_dim)``.
@@ -46,7 +47,6 @@ def explore_plan(
     :param target_return: Target return of each environment in env units, of shape ``(n_envs,)``.
     :param n_candidates: Prior samples per environment; 1 is a pure Langevin chain.
     :param explore_steps: Langevin steps.
-    :param step_size: Step size of the Langevin dynamics.
     """
     n_envs = first_features.shape[0]
     with th.no_grad():
@@ -69,9 +69,9 @@ def explore_plan(
         log_density, gradient = _log_posterior(model, noise, prior, first_features, target_return)
     for _ in range(explore_steps):
         jump = th.randn_like(noise)
-        proposal = noise + 0.5 * step_size * gradient + step_size**0.5 * jump
+        proposal = noise + 0.5 * STEP_SIZE * gradient + STEP_SIZE**0.5 * jump
         proposal_log_density, proposal_gradient = _log_posterior(model, proposal, prior, first_features, target_return)
-        jump_back = (noise - proposal - 0.5 * step_size * proposal_gradient) / step_size**0.5
+        jump_back = (noise - proposal - 0.5 * STEP_SIZE * proposal_gradient) / STEP_SIZE**0.5
         log_ratio = proposal_log_density - log_density + 0.5 * (jump.square() - jump_back.square()).sum(dim=-1)
         is_accepted = th.rand_like(log_ratio).log() < log_ratio  # (n_envs,), never where anything is NaN
         log_density = th.where(is_accepted, proposal_log_density, log_density)

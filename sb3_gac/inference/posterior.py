@@ -5,19 +5,17 @@ import torch as th
 from sb3_gac.networks import PlanEncoder, TrajectoryModel
 from sb3_gac.type_aliases import PlanGaussian
 
-CLASSICAL_START_STD = 0.01
-CLASSICAL_START_LOG_STD = -2.5  # log variance -5, as Latent Thought Models (arXiv 2502.01567)
+LEARNING_RATE = 0.3  # of Adam at the first step; it falls linearly to a tenth
 
 
 def fit_posterior(
     model: TrajectoryModel,
-    encoder: PlanEncoder | None,
+    encoder: PlanEncoder,
     features: th.Tensor,
     actions: th.Tensor,
     first_features: th.Tensor,
     effective_horizon: float,
     posterior_steps: int = 0,
-    learning_rate: float = 0.3,
     kl_coef: float = 1.0,
 ) -> PlanGaussian:
     """
@@ -26,23 +24,17 @@ def fit_posterior(
     The gradient steps leave no gradient in the model. The result still depends on the encoder, with the identity as
     Jacobian of the steps, so that a loss on it teaches the encoder where the steps ended (a straight-through estimate).
     All steps count alike here, also where they are weighted to learn from: the plan is of the whole trajectory.
-    Without encoder every trajectory starts near zero, the classical variational Bayes of Latent Thought Models.
 
     :param model: The generative model.
-    :param encoder: Amortised start; ``None`` to start near zero.
+    :param encoder: Amortised start.
     :param features: Features of sampled steps, of shape ``(batch_size, n_steps, features_dim)``.
     :param actions: Buffer actions of these steps, of shape ``(batch_size, n_steps, action_dim)``.
     :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
     :param effective_horizon: Number of steps that the mean action log-likelihood counts for.
     :param posterior_steps: Number of gradient steps; 0 is a plain variational auto-encoder.
-    :param learning_rate: Step size of Adam at the first gradient step, falling linearly to a tenth of it.
     :param kl_coef: Weight of the divergence from the prior.
     """
-    if encoder is not None:
-        start: PlanGaussian = encoder(features, model.decoder.head.encode(actions))
-    else:
-        noise = th.randn(features.shape[0], model.prior.plan_dim, device=features.device)
-        start = PlanGaussian(CLASSICAL_START_STD * noise, th.full_like(noise, CLASSICAL_START_LOG_STD))
+    start: PlanGaussian = encoder(features, model.decoder.head.encode(actions))
     if posterior_steps == 0:
         return start
 
@@ -52,9 +44,9 @@ def fit_posterior(
             *(part.detach().clone().requires_grad_() for part in start)
         )  # moved in place: not the start itself
         prior = PlanGaussian(*(part.detach() for part in model.plan_prior(first_features)))
-        optimizer = th.optim.Adam(list(fitted), lr=learning_rate)
+        optimizer = th.optim.Adam(list(fitted), lr=LEARNING_RATE)
         for step in range(posterior_steps):
-            optimizer.param_groups[0]["lr"] = learning_rate * (1 - 0.9 * step / posterior_steps)
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - 0.9 * step / posterior_steps)
             plans = fitted.at(th.randn_like(fitted.mean))
             action_log_prob = model.action_log_prob(features, actions, plans).mean(dim=1)
             bound = effective_horizon * action_log_prob - kl_coef * fitted.kl_from(prior)

@@ -50,7 +50,7 @@ class ActionHead(nn.Module, ABC):
     @abstractmethod
     def forward(self, hidden: th.Tensor) -> th.Tensor:
         """
-        Parameters of the distribution, of shape ``(..., n_parameters)``; the mean of several heads' is one, too.
+        Parameters of the distribution, of shape ``(..., n_parameters)``.
 
         :param hidden: Hidden vectors of shape ``(..., hidden_dim)``.
         """
@@ -78,34 +78,25 @@ class GaussianActionHead(ActionHead):
     """
     Diagonal Gaussian on [-1, 1] with a bounded mean and a clamped, observation-dependent log standard deviation.
 
-    The parameters are means, then log standard deviations. The likelihood pulls a mean the less the wider its Gaussian is, so
-    that actions that are predicted badly are hardly learnt: they pass for noise. With ``nll_beta`` each gradient is
-    weighted by the variance to this power, and only the gradient (arXiv 2203.09168). An isotropic Gaussian has one standard
-    deviation for all entries of an action, so that errors of any of them weigh alike.
+    The parameters are means, then log standard deviations.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Box space of the actions.
-    :param isotropic: Whether all entries of an action have the same standard deviation.
-    :param nll_beta: 0 for the gradient of the likelihood; with 1 that of a mean is the one of its squared error.
     """
 
-    def __init__(self, hidden_dim: int, action_space: spaces.Box, isotropic: bool = False, nll_beta: float = 0.0) -> None:
+    def __init__(self, hidden_dim: int, action_space: spaces.Box) -> None:
         super().__init__(action_space)
-        self.nll_beta = nll_beta
         self.encoded_dim = self.action_dim
-        self.net = nn.Linear(hidden_dim, self.action_dim + (1 if isotropic else self.action_dim))
+        self.net = nn.Linear(hidden_dim, 2 * self.action_dim)
 
     def forward(self, hidden: th.Tensor) -> th.Tensor:
-        mean, log_std = self.net(hidden).tensor_split((self.action_dim,), dim=-1)
-        return th.cat((th.tanh(mean), clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX).expand_as(mean)), dim=-1)
+        mean, log_std = self.net(hidden).chunk(2, dim=-1)
+        return th.cat((th.tanh(mean), clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)), dim=-1)
 
     def log_prob(self, parameters: th.Tensor, actions: th.Tensor) -> th.Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
         standardised = (actions - mean) * (-log_std).exp()
         log_probs = -(0.5 * standardised.square() + log_std)
-        if self.nll_beta > 0:
-            weights = (2 * self.nll_beta * log_std.detach()).exp()
-            log_probs = log_probs.detach() + weights * (log_probs - log_probs.detach())  # the value stays exact
         return log_probs.sum(dim=-1) - 0.5 * self.action_dim * math.log(2 * math.pi)
 
     def act(self, parameters: th.Tensor, deterministic: bool) -> th.Tensor:
@@ -168,17 +159,13 @@ class CategoricalActionHead(ActionHead):
         return th.where(th.rand_like(actions) < RANDOM_SAMPLE_RATIO, random_actions, actions)
 
 
-def make_action_head(
-    hidden_dim: int, action_space: spaces.Space[Any], isotropic: bool = False, nll_beta: float = 0.0
-) -> ActionHead:
+def make_action_head(hidden_dim: int, action_space: spaces.Space[Any]) -> ActionHead:
     """
     Action likelihood for a space.
 
     :param hidden_dim: Size of the decoder's hidden vector.
     :param action_space: Space of the actions.
-    :param isotropic: Whether all entries of a Box action have the same standard deviation, see :class:`GaussianActionHead`.
-    :param nll_beta: How the gradients of a Gaussian's likelihood are weighted, see :class:`GaussianActionHead`.
     """
     if isinstance(action_space, spaces.Box):
-        return GaussianActionHead(hidden_dim, action_space, isotropic, nll_beta)
+        return GaussianActionHead(hidden_dim, action_space)
     return CategoricalActionHead(hidden_dim, action_space)

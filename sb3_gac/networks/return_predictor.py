@@ -26,13 +26,14 @@ class EnsembleLinear(nn.Module):
         self.weight = nn.Parameter(th.empty(n_members, in_features, out_features).uniform_(-bound, bound))
         self.bias = nn.Parameter(th.empty(n_members, 1, out_features).uniform_(-bound, bound))
 
-    def forward(self, inputs: th.Tensor) -> th.Tensor:
+    def forward(self, inputs: th.Tensor, members: slice = slice(None)) -> th.Tensor:
         """
         Outputs of shape ``(n_members, batch_size, out_features)``.
 
         :param inputs: Inputs of shape ``(n_members, batch_size, in_features)``.
+        :param members: Those to run, all by default.
         """
-        return th.baddbmm(self.bias, inputs, self.weight)
+        return th.baddbmm(self.bias[members], inputs, self.weight[members])
 
 
 class ReturnPredictor(nn.Module):
@@ -47,7 +48,6 @@ class ReturnPredictor(nn.Module):
     :param net_arch: Hidden layers of each member.
     :param activation_fn: Activation of the hidden layers.
     :param n_members: Number of members.
-    :param conditional: Whether it knows the first observation; without, it is the p(y | z) of the paper.
     """
 
     return_mean: th.Tensor
@@ -61,12 +61,10 @@ class ReturnPredictor(nn.Module):
         net_arch: list[int],
         activation_fn: type[nn.Module],
         n_members: int = 5,
-        conditional: bool = True,
     ) -> None:
         super().__init__()
         self.n_members = n_members
-        self.conditional = conditional
-        dims = [plan_dim + features_dim if conditional else plan_dim, *net_arch]
+        dims = [plan_dim + features_dim, *net_arch]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(dims):
             layers += [EnsembleLinear(n_members, n_in, n_out), activation_fn()]
@@ -80,10 +78,10 @@ class ReturnPredictor(nn.Module):
         """
         Mean and log standard deviation of the standardised return by each member, of shape ``(n_members, batch_size)``.
 
-        :param plans: Embedded plans of shape ``(batch_size, plan_dim)``.
+        :param plans: Plans of shape ``(batch_size, plan_dim)``.
         :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
         """
-        inputs = th.cat((plans, first_features), dim=-1) if self.conditional else plans
+        inputs = th.cat((plans, first_features), dim=-1)
         mean, log_std = self.head(self.hidden_net(inputs.expand(self.n_members, -1, -1))).unbind(dim=-1)
         return mean, clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)
 
@@ -92,7 +90,7 @@ class ReturnPredictor(nn.Module):
         Log-likelihood of the standardised returns, averaged over the members, of shape ``(batch_size,)``.
 
         :param returns: Returns in env units, of shape ``(batch_size,)``.
-        :param plans: Embedded plans of shape ``(batch_size, plan_dim)``.
+        :param plans: Plans of shape ``(batch_size, plan_dim)``.
         :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
         """
         mean, log_std = self(plans, first_features)

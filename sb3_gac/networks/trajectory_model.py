@@ -41,7 +41,7 @@ class TrajectoryModel(nn.Module):
         :param actions: Buffer actions, of shape ``(batch_size, n_steps, action_dim)``.
         :param plans: Plans of shape ``(batch_size, plan_dim)``.
         """
-        return self.decoder.action_log_prob(features, actions, self.prior.embed(plans))
+        return self.decoder.action_log_prob(features, actions, plans)
 
     def return_log_prob(self, returns: th.Tensor, plans: th.Tensor, first_features: th.Tensor) -> th.Tensor:
         """
@@ -51,7 +51,7 @@ class TrajectoryModel(nn.Module):
         :param plans: Plans of shape ``(batch_size, plan_dim)``.
         :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
         """
-        return self.return_predictor.log_prob(returns, self.prior.embed(plans), first_features)
+        return self.return_predictor.log_prob(returns, plans, first_features)
 
     def predict_return(self, plans: th.Tensor, first_features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """
@@ -60,7 +60,7 @@ class TrajectoryModel(nn.Module):
         :param plans: Plans of shape ``(batch_size, plan_dim)``.
         :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
         """
-        prediction: tuple[th.Tensor, th.Tensor] = self.return_predictor(self.prior.embed(plans), first_features)
+        prediction: tuple[th.Tensor, th.Tensor] = self.return_predictor(plans, first_features)
         return prediction
 
     def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
@@ -71,4 +71,4 @@ class TrajectoryModel(nn.Module):
         :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``.
         :param deterministic: Whether to take the most likely action.
         """
-        return self.decoder.act(features, self.prior.embed(plans), deterministic)
+        return self.decoder.act(features, plans, deterministic)

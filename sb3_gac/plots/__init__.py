@@ -1,7 +1,6 @@
 """Pictures of what a model has learnt, and how; they need Matplotlib, which comes with the extra ``plots``."""
 
-from sb3_gac.asking import AskedReturns, ask_for_returns
-from sb3_gac.plots.asked_return import plot_asked_returns
+from sb3_gac.evaluation import TargetReturnResult, evaluate_target_returns
 from sb3_gac.plots.callback import PlotCallback, draw_plan_map
 from sb3_gac.plots.curve import Curve, plot_curves, read_curve
 from sb3_gac.plots.elbo import plot_elbo, read_progress
@@ -9,26 +8,26 @@ from sb3_gac.plots.figure import make_figure, save_figure
 from sb3_gac.plots.interval import Interval, bootstrap_interval
 from sb3_gac.plots.maze import Maze, plot_maze
 from sb3_gac.plots.plan_map import PlanMap, infer_plan_map, plot_plan_map
-from sb3_gac.plots.rollout import Rollout, roll_out
+from sb3_gac.plots.rollout import roll_out
+from sb3_gac.plots.target_return import plot_target_returns
 
 __all__ = [
-    "AskedReturns",
     "Curve",
     "Interval",
     "Maze",
     "PlanMap",
     "PlotCallback",
-    "Rollout",
-    "ask_for_returns",
+    "TargetReturnResult",
     "bootstrap_interval",
     "draw_plan_map",
+    "evaluate_target_returns",
     "infer_plan_map",
     "make_figure",
-    "plot_asked_returns",
     "plot_curves",
     "plot_elbo",
     "plot_maze",
     "plot_plan_map",
+    "plot_target_returns",
     "read_curve",
     "read_progress",
     "roll_out",

@@ -41,7 +41,7 @@ class PlotCallback(BaseCallback):
 
         figures = {
             "plan_map": draw_plan_map,
-            "asked_return": lambda model: plot_asked_returns(ask_for_returns(model, env)),
+            "target_return": lambda model: plot_target_returns(evaluate_target_returns(model, env)),
         }
         model.learn(10_000, callback=PlotCallback(2_000, figures))
 

@@ -1,14 +1,15 @@
-"""Roll-outs over the walls of a maze."""
+"""Trajectories over the walls of a maze."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
+from sb3_gac.data.trajectory import Observations, Trajectory
 from sb3_gac.plots.figure import color_by_return, make_figure, rgba
-from sb3_gac.plots.rollout import Rollout
+from sb3_gac.type_aliases import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,36 +69,55 @@ class Maze:
         return self.cell_size * (cell[1] + 0.5 - columns / 2), self.cell_size * (rows / 2 - cell[0] - 0.5)
 
 
+def positions_of(observations: Observations) -> Array:
+    """
+    Positions in the plane: the achieved goals where there are any, else the first two numbers of the observations.
+
+    :param observations: Observations of an episode, of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
+    :return: x and y, of shape ``(n_steps, 2)``.
+    """
+    if isinstance(observations, dict):
+        if "achieved_goal" not in observations:
+            raise ValueError(f"no achieved_goal among the observations {', '.join(observations)}: give positions_of")
+        observations = observations["achieved_goal"]
+    return observations[:, :2]
+
+
 def plot_maze(
-    maze: Maze, panels: Mapping[str, Sequence[Rollout]], title: str = "", max_return: float | None = None
+    maze: Maze,
+    panels: Mapping[str, Sequence[Trajectory]],
+    title: str = "",
+    max_return: float | None = None,
+    positions_of: Callable[[Observations], Array] = positions_of,
 ) -> "Figure":
     """
-    Draw roll-outs over the walls, coloured by their returns, from their starts (circles) towards the goal (star), if any.
+    Draw trajectories over the walls, coloured by their returns, from their starts (circles) towards the goal (star), if any.
 
     :param maze: The maze.
-    :param panels: Roll-outs by the label of the panel that they are drawn in.
+    :param panels: Trajectories by the label of the panel that they are drawn in.
     :param title: Title of the figure.
-    :param max_return: The return of the lightest colour, if no roll-out returns more: the same in figures to compare.
-    :raises ValueError: when there is no roll-out.
+    :param max_return: The return of the lightest colour, if none is larger: the same in figures to compare.
+    :param positions_of: Positions in the plane of the observations of an episode.
+    :raises ValueError: when there is no trajectory.
     :raises ImportError: when Matplotlib is missing.
     """
-    returns = [rollout.total_return for rollouts in panels.values() for rollout in rollouts]
+    returns = [trajectory.total_return for trajectories in panels.values() for trajectory in trajectories]
     if not returns:
-        raise ValueError("panels are empty, expected at least one roll-out")
+        raise ValueError("panels are empty, expected at least one trajectory")
     rows, columns = len(maze.layout) - 1, len(maze.layout[0]) - 1
     figure = make_figure(width=0.6 + 4.0 * len(panels), height=1.1 + 3.75 * rows / columns)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     high = max(returns) if max_return is None else max(*returns, max_return)
     low = min(0.0, *returns)
     colors = color_by_return(low, high if high > low else low + 1.0)
-    for axes, (label, rollouts) in zip(all_axes, panels.items(), strict=True):
+    for axes, (label, trajectories) in zip(all_axes, panels.items(), strict=True):
         draw_maze(axes, maze)
-        for rollout in sorted(rollouts, key=lambda rollout: rollout.total_return):
-            color = rgba(colors, rollout.total_return)
-            axes.plot(*rollout.positions.T, color=color, linewidth=1.3, alpha=0.85, zorder=2)
-            axes.plot(*rollout.positions[0], "o", color="white", markeredgecolor="black", markersize=5, zorder=4)
-        mean = np.mean([rollout.total_return for rollout in rollouts]) if rollouts else np.nan
-        axes.set_title(f"{label}\n{len(rollouts)} plans, mean return {mean:.3g}", fontsize=9.5)
+        for trajectory in sorted(trajectories, key=lambda trajectory: trajectory.total_return):
+            positions = positions_of(trajectory.observations)
+            axes.plot(*positions.T, color=rgba(colors, trajectory.total_return), linewidth=1.3, alpha=0.85, zorder=2)
+            axes.plot(*positions[0], "o", color="white", markeredgecolor="black", markersize=5, zorder=4)
+        mean = np.mean([trajectory.total_return for trajectory in trajectories]) if trajectories else np.nan
+        axes.set_title(f"{label}\n{len(trajectories)} plans, mean return {mean:.3g}", fontsize=9.5)
     figure.colorbar(colors, ax=list(all_axes), label="return of the episode", fraction=0.02 * 3 / len(panels), pad=0.01)
     if title:
         figure.suptitle(title, fontsize=11)

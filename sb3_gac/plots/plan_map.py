@@ -65,7 +65,7 @@ def infer_plan_map(
             n_left, n_starts_left = ((n + index) // len(buffers) for n in (n_trajectories, n_starts))
             while n_left > 0:  # as many at once as a gradient step takes
                 n = min(n_left, model.batch_size)
-                batch = buffer.sample(n, model.n_encode_steps + model.n_score_steps, model._vec_normalize_env)
+                batch = buffer.sample(n, 2 * model.n_steps, model._vec_normalize_env, model.actor.plan_horizon)
                 mean = model.infer_plans(batch)
                 means.append(_coordinates(model, mean, batch.first_observations, use_noise))
                 returns.append(batch.returns.cpu().numpy())
@@ -130,7 +130,7 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
 def _coordinates(model: GAC, plans: th.Tensor, starts: TensorObs, use_noise: bool) -> np.ndarray:
     """Plans, or the noise that makes them from the prior of their starts."""
     if use_noise:
-        prior = model.actor.model.plan_prior(model.actor.extract_features(starts, at_start=True))
+        prior = model.actor.model.plan_prior(model.actor.extract_features(starts))
         plans = (plans - prior.mean) * (-prior.log_std).exp()
     coordinates: np.ndarray = plans.cpu().numpy()
     return coordinates

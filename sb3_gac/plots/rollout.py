@@ -1,58 +1,71 @@
-"""Where plans lead in the plane."""
+"""Where plans lead."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 import torch as th
+from gymnasium.wrappers import TimeLimit
+from stable_baselines3.common.vec_env import DummyVecEnv
 
+from sb3_gac.data.trajectory import Trajectory
+from sb3_gac.evaluation import play
 from sb3_gac.gac import GAC
-from sb3_gac.random_state import fork_random_state
-from sb3_gac.type_aliases import PlanState
+from sb3_gac.type_aliases import Array, PlanState
 
 Kind: TypeAlias = Literal["prior", "exploit", "explore"]
-PositionOf: TypeAlias = Callable[[Any], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Rollout:
+class PriorPolicy:
     """
-    Where a plan leads.
+    A model that follows a plan sampled from the prior to the end of the episode.
 
-    :param positions: x and y, of shape ``(n_steps + 1, 2)``.
-    :param total_return: Return of the episode in env units.
+    :param model: The model.
     """
 
-    positions: np.ndarray
-    total_return: float
+    def __init__(self, model: GAC) -> None:
+        self.model = model
 
+    def predict(
+        self,
+        observation: Array | dict[str, Array],
+        state: tuple[Array, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """
+        See :meth:`PlanActor.predict <sb3_gac.actor.PlanActor.predict>`.
 
-def position_of(observation: Any) -> np.ndarray:
-    """
-    Position in the plane: the achieved goal where there is one, else the first two numbers of the observation.
+        :param observation: A batch of observations.
+        :param state: What the last call returned; ``None`` at the start.
+        :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
+        :param deterministic: Whether actions are the likeliest ones.
+        """
+        policy = self.model.policy
+        if state is None or episode_start is None or episode_start.any():
+            sampled = self._sample(observation)
+            starts = np.ones(len(sampled), dtype=bool) if state is None or episode_start is None else episode_start
+            plans, ages = (sampled, np.zeros(len(sampled), np.int64)) if state is None else state
+            state = PlanState(np.where(starts[:, None], sampled, plans), np.where(starts, 0, ages))
+        # Where there is a target return plans are followed to the end; whatever it is, none is made for it
+        return policy.predict(observation, state, None, deterministic, target_return=0.0)
 
-    :param observation: An observation of one environment.
-    """
-    if isinstance(observation, dict):
-        if "achieved_goal" not in observation:
-            raise ValueError(f"no achieved_goal among the observations {', '.join(observation)}: give position_of")
-        observation = observation["achieved_goal"]
-    return np.array(observation, dtype=np.float64)[:2]
+    def _sample(self, observation: Array | dict[str, Array]) -> Array:
+        actor = self.model.policy.actor
+        actor.set_training_mode(False)
+        with th.no_grad():
+            features = actor.extract_features(actor.obs_to_tensor(observation)[0])
+            prior = actor.model.plan_prior(features)
+            plans: Array = prior.at(th.randn_like(prior.mean)).cpu().numpy()
+        return plans
 
 
 def roll_out(
-    model: GAC,
-    envs: Sequence[gym.Env[Any, Any]],
-    n_steps: int,
-    kind: Kind,
-    seed: int = 0,
-    n_plans: int = 1,
-    position_of: PositionOf = position_of,
-) -> list[Rollout]:
+    model: GAC, envs: Sequence[gym.Env[Any, Any]], n_steps: int, kind: Kind, seed: int = 0, n_plans: int = 1
+) -> list[Trajectory]:
     """
-    Follow plans in each environment, each for an episode from the same start; a rollout ends where its episode does.
+    Follow plans in each environment, each for an episode from the same start.
 
     :param model: The model.
     :param envs: Copies of the environment.
@@ -61,51 +74,13 @@ def roll_out(
     :param seed: Seed of the starts and of the samples: the same one gives the same starts. The random numbers of learning
         are left alone.
     :param n_plans: Plans followed one after the other in each environment.
-    :param position_of: Position in the plane of an observation.
+    :return: The trajectories, plan by plan, in the order in which they ended.
     """
-    with fork_random_state(seed, model.device):
-        return [rollout for _ in range(n_plans) for rollout in _follow(model, envs, n_steps, kind, seed, position_of)]
-
-
-def _follow(
-    model: GAC, envs: Sequence[gym.Env[Any, Any]], n_steps: int, kind: Kind, seed: int, position_of: PositionOf
-) -> list[Rollout]:
-    last = [env.reset(seed=seed + index)[0] for index, env in enumerate(envs)]
-    paths, returns = [[position_of(observation)] for observation in last], np.zeros(len(envs))
-    is_over = np.zeros(len(envs), dtype=bool)
-    state: Any = None
-    if kind == "prior":
-        state = PlanState(_sample_prior(model, _stack(model, last)), np.zeros(len(envs), dtype=np.int64))
-    # Where a return is asked for, plans are followed to the end; whatever it is, none is made for it
-    target_return = 0.0 if kind == "prior" else None
-    for _ in range(n_steps):
-        actions, state = model.policy.predict(
-            _stack(model, last), state, deterministic=kind != "explore", target_return=target_return
-        )
-        for index in np.flatnonzero(~is_over).tolist():
-            last[index], reward, terminated, truncated, _ = envs[index].step(actions[index])
-            paths[index].append(position_of(last[index]))
-            returns[index] += float(reward)
-            is_over[index] = terminated or truncated
-        if is_over.all():
-            break
-    return [Rollout(np.stack(path), float(total)) for path, total in zip(paths, returns, strict=True)]
-
-
-def _stack(model: GAC, observations: Sequence[Any]) -> Any:
-    """One batch of observations as the model sees them."""
-    if isinstance(observations[0], dict):
-        batch: Any = {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
-    else:
-        batch = np.stack(observations)
-    normalizer = model.get_vec_normalize_env()
-    return batch if normalizer is None else normalizer.normalize_obs(batch)
-
-
-def _sample_prior(model: GAC, observations: Any) -> np.ndarray:
-    actor = model.policy.actor
-    with th.no_grad():
-        features = actor.extract_features(actor.obs_to_tensor(observations)[0], at_start=True)
-        prior = actor.model.plan_prior(features)
-        plans: np.ndarray = prior.at(th.randn_like(prior.mean)).cpu().numpy()
-    return plans
+    vec_env = DummyVecEnv([lambda env=env: TimeLimit(env, n_steps) for env in envs])  # type: ignore[misc]
+    policy = PriorPolicy(model) if kind == "prior" else None
+    is_deterministic = kind != "explore"
+    return [
+        trajectory
+        for plan in range(n_plans)
+        for trajectory in play(model, vec_env, len(envs), seed, is_deterministic, policy, plan_seed=seed + plan)
+    ]

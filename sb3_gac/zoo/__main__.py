@@ -12,7 +12,7 @@ The commands of the RL Zoo, with GAC among the algorithms.
 
 Every option of the zoo works, see `python -m sb3_gac.zoo train --help`. Unless told otherwise the algorithm is gac, its
 hyper-parameters are those of this package, and the folder is logs. `--offline` takes the hyper-parameters with an offline
-phase; `plots` is followed by train, all or from-file; `plots train -o FILE` writes the figure instead of showing it.
+phase; `plots` is followed by train, all or from-file; `plots train` writes a file, `-o FILE`, and needs no display.
 """
 
 import argparse
@@ -21,10 +21,12 @@ import importlib
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import gymnasium as gym
 
-from sb3_gac.hub import HubError
+from sb3_gac.hub.transfer import HubError
+from sb3_gac.plots.figure import save_figure
 from sb3_gac.zoo.download import download_run, run_name
 from sb3_gac.zoo.registration import HYPERPARAMS, OFFLINE_HYPERPARAMS, import_zoo, register
 
@@ -93,19 +95,16 @@ def _find_plot(arguments: list[str]) -> Callable[[], None]:
     if kind == "all":
         return lambda: _call(plot, f"plots {kind}", ["--algos", "gac", "--exp-folders", "logs", *rest])
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-o", "--output")
+    parser.add_argument("-o", "--output", type=Path, default=Path("training.png"))
     given, rest = parser.parse_known_args(rest)
 
     def draw() -> None:
         import matplotlib
+        from matplotlib import pyplot
 
-        if given.output is not None:
-            matplotlib.use("Agg")
+        matplotlib.use("Agg")
         _call(plot, f"plots {kind}", ["--algo", "gac", "--exp-folder", "logs", *rest])
-        if given.output is not None:
-            from matplotlib import pyplot
-
-            pyplot.savefig(given.output)
+        print(save_figure(pyplot.gcf(), given.output))
 
     return draw
 

@@ -1,11 +1,11 @@
 """Models of the Hugging Face Hub in the folders of the RL Zoo."""
 
-import shutil
 from pathlib import Path
 
 import gymnasium as gym
 
-from sb3_gac.hub import load_from_hub
+from sb3_gac.atomic import lock_folder, replace_when_complete
+from sb3_gac.hub.push import load_from_hub
 
 
 def run_name(env_id: str) -> str:
@@ -22,7 +22,7 @@ def download_run(repo_id: str, env_id: str, folder: str | Path = "logs") -> Path
     Load a model from the Hugging Face Hub as the newest run of the RL Zoo, whose other commands then find it.
 
     The zoo's own command reads pickles of the repository, and wants files that only the zoo leaves there; this one needs
-    no more than what :func:`~sb3_gac.hub.push_to_hub` has pushed, and trusts none of it.
+    no more than what :func:`~sb3_gac.hub.push.push_to_hub` has pushed, and trusts none of it.
 
     :param repo_id: The repository, ``"user/name"``.
     :param env_id: Id of the environment that the model acts in.
@@ -31,24 +31,23 @@ def download_run(repo_id: str, env_id: str, folder: str | Path = "logs") -> Path
     :raises HubError: when the Hub cannot be reached or refuses, or the repository holds no such model.
     :raises ValueError: when a file is damaged, or the model does not fit the environment.
     """
-    env = gym.make(env_id)
-    model = load_from_hub(repo_id, env=env, device="cpu")
     name = run_name(env_id)
     runs = Path(folder) / "gac"
-    numbers = [path.name.removeprefix(f"{name}_") for path in runs.glob("*") if path.name.startswith(f"{name}_")]
-    run = runs / f"{name}_{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"
-    partial = run.with_name(run.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    settings = partial / name
-    settings.mkdir(parents=True)
+    env = gym.make(env_id)
     try:
-        model.save(partial / f"{name}.zip")
+        model = load_from_hub(repo_id, env=env, device="cpu")
         normalizer = model.get_vec_normalize_env()
-        if normalizer is not None:
-            normalizer.save(str(settings / "vecnormalize.pkl"))
-        (settings / "config.yml").write_text(f"normalize: {str(normalizer is not None).lower()}\n", encoding="utf-8")
-        partial.rename(run)
+        runs.mkdir(parents=True, exist_ok=True)
+        with lock_folder(runs):
+            numbers = [path.name.removeprefix(f"{name}_") for path in runs.glob("*") if path.name.startswith(f"{name}_")]
+            run = runs / f"{name}_{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"
+            with replace_when_complete(run) as partial:
+                settings = partial / name
+                settings.mkdir(parents=True)
+                model.save(partial / f"{name}.zip")
+                if normalizer is not None:
+                    normalizer.save(str(settings / "vecnormalize.pkl"))
+                (settings / "config.yml").write_text(f"normalize: {str(normalizer is not None).lower()}\n", encoding="utf-8")
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         env.close()
     return run

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 NET_ARCHS = {"small": [64, 64], "medium": [128, 128], "big": [256, 256]}
 # Names whose value is an exponent of two
 POWERS = ("batch_size", "plan_dim", "n_averaged")
-POLICY_KWARGS = ("net_arch", "plan_dim", "n_averaged", "plan_temperature", "pessimism")
+POLICY_KWARGS = ("net_arch", "plan_dim", "plan_horizon", "n_averaged")
 
 # How many gradient steps are made per environment step is not searched: it is the budget that the others are compared at.
 
@@ -23,18 +23,16 @@ def suggest_learning(trial: "optuna.Trial") -> dict[str, Any]:
     """
     return {
         "learning_rate": trial.suggest_float("learning_rate", 2e-4, 4e-3, log=True),
-        "batch_size_pow": trial.suggest_int("batch_size_pow", 5, 7),
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 6, 9),
         "net_arch": trial.suggest_categorical("net_arch", list(NET_ARCHS)),
         "plan_dim_pow": trial.suggest_int("plan_dim_pow", 2, 5),
-        "n_steps": trial.suggest_int("n_steps", 8, 48, step=8),
         "effective_horizon": trial.suggest_float("effective_horizon", 4.0, 64.0, log=True),
         "target_kl": trial.suggest_float("target_kl", 0.5, 8.0, log=True),
         "gamma": trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995]),
         "gae_lambda": trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0]),
         "advantage_temperature": trial.suggest_categorical("advantage_temperature", [None, 0.25, 0.5, 1.0]),
         "n_averaged_pow": trial.suggest_int("n_averaged_pow", 0, 8),
-        "plan_temperature": trial.suggest_categorical("plan_temperature", [None, 0.1, 0.3, 1.0]),
-        "pessimism": trial.suggest_float("pessimism", 0.0, 2.0),
+        "plan_horizon": trial.suggest_categorical("plan_horizon", [None, 10, 20, 40]),
     }
 
 
@@ -59,8 +57,6 @@ def convert_gac_params(sampled_params: Mapping[str, Any]) -> dict[str, Any]:
     for name in POWERS:
         if f"{name}_pow" in params:
             params[name] = 2 ** params.pop(f"{name}_pow")
-    if "n_steps" in params:
-        params["n_encode_steps"] = params["n_score_steps"] = params.pop("n_steps")
     if "net_arch" in params:
         params["net_arch"] = list(NET_ARCHS[params["net_arch"]])
     policy_kwargs = {name: params.pop(name) for name in POLICY_KWARGS if name in params}

@@ -1,11 +1,15 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
 
-from benchmarks.bc import BehaviourCloning, best_trajectories
+pytest.importorskip("yaml")
+
+from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
+from benchmarks.recipes import change, load_yaml
 from sb3_gac.data import Trajectory
 from sb3_gac.networks import FilmDecoder
 
@@ -36,16 +40,16 @@ def test_the_best_trajectories_hold_a_share_of_the_transitions() -> None:
         best_trajectories(trajectories, 0.0)
 
 
-def make_model() -> BehaviourCloning:
-    return BehaviourCloning(
-        "MlpLatentPolicy", batch_size=8, policy_kwargs={"net_arch": [32]}, learning_rate=1e-2, seed=0, device="cpu"
-    )
+def make_model(**settings: Any) -> BehaviourCloning:
+    """As the offline command makes it: the settings of cloning win over those of the recipe."""
+    params = {"batch_size": 8, "policy_kwargs": {"net_arch": [32]}, "learning_rate": 1e-2, **settings}
+    return BehaviourCloning("MlpLatentPolicy", seed=0, device="cpu", **change(params, load_yaml(CLONING)))
 
 
 def test_it_clones_what_was_recorded_alone() -> None:
     trajectories = [make_trajectory(30, 1.0, seed=seed) for seed in range(3)]
     for settings in ({"completion_horizon": 90}, {"advantage_temperature": 1.0}):
-        model = BehaviourCloning("MlpLatentPolicy", policy_kwargs={"net_arch": [8]}, device="cpu", **settings)
+        model = make_model(**settings)
         model.learn_offline(trajectories, 1)
         assert model.offline_buffer is not None
         assert model.offline_buffer.lengths.tolist() == [30] * 3
@@ -53,8 +57,7 @@ def test_it_clones_what_was_recorded_alone() -> None:
 
 
 def test_it_clones_with_one_network_and_a_diagonal_gaussian() -> None:
-    kwargs = {"net_arch": [8], "n_decoders": 3, "use_isotropic_gaussian": True}
-    model = BehaviourCloning("MlpLatentPolicy", policy_kwargs=kwargs, device="cpu")
+    model = make_model(policy_kwargs={"net_arch": [8], "n_decoders": 3, "use_isotropic_gaussian": True})
     trajectory = make_trajectory(30, 1.0)
     model.learn_offline([replace(trajectory, actions=trajectory.actions.repeat(2, axis=1))], 1)
     assert type(model.actor.model.decoder) is FilmDecoder

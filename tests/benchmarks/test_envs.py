@@ -10,7 +10,7 @@ pytest.importorskip("gymnasium_robotics")
 import gymnasium_robotics
 from gymnasium_robotics.envs.maze import maps
 
-from benchmarks.envs import TASKS, FixedGoal, MazeTask, Task, get_task, make_env
+from benchmarks.envs import TASKS, FixedGoal, MazeTask, Task, find_task
 
 MAZES = ["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 # D4RL's own strings: '#' wall, 'O' free, 'G' goal
@@ -25,7 +25,7 @@ D4RL_MAZES = {
 
 
 def maze_task(name: str) -> MazeTask:
-    task = get_task(name)
+    task = TASKS[name]
     assert isinstance(task, MazeTask)
     return task
 
@@ -43,8 +43,8 @@ def test_there_are_nine_tasks():
 
 
 def test_unknown_task():
-    with pytest.raises(KeyError, match="no benchmark task 'maze2d-huge'; known: maze2d-umaze"):
-        make_env("maze2d-huge")
+    with pytest.raises(ValueError, match=r"no benchmark task and no environment 'maze2d-huge'.*; tasks: maze2d-umaze"):
+        find_task("maze2d-huge")
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -58,9 +58,9 @@ def test_normalized_score(task):
 
 def test_normalized_score_is_d4rl_s():
     # One step at the goal is 100 / (161.86 - 23.85) points
-    umaze = get_task("maze2d-umaze")
+    umaze = TASKS["maze2d-umaze"]
     assert umaze.normalized_score(124.85) == pytest.approx(101 / 138.01 * 100)
-    assert get_task("hopper-medium").normalized_score(0.0) == pytest.approx(0.6229, abs=1e-4)
+    assert TASKS["hopper-medium"].normalized_score(0.0) == pytest.approx(0.6229, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", MAZES)
@@ -111,7 +111,7 @@ def test_goal_and_horizon(name, goal, horizon, n_free):
 
 @pytest.mark.parametrize("name", MAZES)
 def test_spaces(name):
-    env = make_env(name)
+    env = TASKS[name].make_env()
     assert env.observation_space == gym.spaces.Box(-np.inf, np.inf, (4,), np.float64)
     assert env.action_space == gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
     observation, _ = env.reset(seed=0)
@@ -137,7 +137,7 @@ def test_starts_cover_the_free_cells_but_the_goal_s():
 
 @pytest.mark.parametrize(("distance", "reward"), [(0.0, 1.0), (0.44, 1.0), (0.46, 0.0)])
 def test_reward_is_one_within_reach_of_the_goal(distance, reward):
-    env = make_env("maze2d-umaze")
+    env = TASKS["maze2d-umaze"].make_env()
     env.reset(seed=0)
     x, y = env.unwrapped.goal
     env.unwrapped.point_env.set_state(np.array([x + distance, y]), np.zeros(2))
@@ -149,7 +149,7 @@ def test_reward_is_one_within_reach_of_the_goal(distance, reward):
 
 
 def test_reaching_the_goal_ends_nothing_and_moves_nothing():
-    env = make_env("maze2d-umaze")
+    env = TASKS["maze2d-umaze"].make_env()
     env.reset(seed=0)
     goal = env.unwrapped.goal.copy()
     env.unwrapped.point_env.set_state(goal, np.zeros(2))
@@ -165,7 +165,7 @@ def test_reaching_the_goal_ends_nothing_and_moves_nothing():
 
 
 def test_walls_hold():
-    env = make_env("maze2d-umaze")
+    env = TASKS["maze2d-umaze"].make_env()
     env.reset(seed=0, options={"reset_cell": np.array([3, 1])})
     for _ in range(200):
         observation, *_ = env.step(np.array([0.0, 1.0], dtype=np.float32))
@@ -176,7 +176,7 @@ def test_walls_hold():
 
 def test_mazes_leave_no_files_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    make_env("maze2d-large").close()
+    TASKS["maze2d-large"].make_env().close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,7 +188,7 @@ def test_fixed_goal_refuses_a_maze_with_many_goals():
 
 @pytest.mark.parametrize(("name", "obs_dim", "action_dim"), [("hopper", 11, 3), ("walker2d", 17, 6), ("halfcheetah", 17, 6)])
 def test_locomotion(name, obs_dim, action_dim):
-    replay, medium = get_task(f"{name}-medium-replay"), get_task(f"{name}-medium")
+    replay, medium = TASKS[f"{name}-medium-replay"], TASKS[f"{name}-medium"]
     assert (replay.env_id, replay.ref_min_score, replay.ref_max_score) == (
         medium.env_id,
         medium.ref_min_score,

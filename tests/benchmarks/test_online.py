@@ -1,6 +1,5 @@
-import itertools
-import multiprocessing
-import random
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,9 @@ pytest.importorskip("rl_zoo3")
 pytest.importorskip("sb3_contrib")
 
 from benchmarks import online
-from benchmarks.job import Row, read_rows
-from benchmarks.online import (
-    COLUMNS,
-    Job,
-    TerminalReward,
-    append_row,
-    evaluate,
-    main,
-    make_model,
-    parse_overrides,
-    run_grid,
-    summarize,
-    zoo_params,
-)
+from benchmarks.online import COLUMNS, OUT, Job, TerminalReward, evaluate_job, main, make_model, summarize, zoo_params
+from benchmarks.recipes import parse_overrides
+from benchmarks.table import Row, append_row, read_rows
 
 
 @pytest.mark.parametrize("terminates", [True, False])
@@ -77,11 +65,6 @@ def test_without_an_entry_the_defaults_are_taken() -> None:
         zoo_params("ppo", "CarRacing-v3")
 
 
-def test_code_is_not_evaluated() -> None:
-    with pytest.raises(ValueError):
-        online.parse_zoo_value("policy_kwargs", "dict(a=print(1))")
-
-
 def test_the_changes_of_gac() -> None:
     assert Job("gac", "Pendulum-v1", 1).resolve() == online.Settings({"policy": "MlpLatentPolicy"}, 1, None, "defaults")
     assert Job("gac", "Pendulum-v1", 1, rewards="terminal").resolve().params["return_only"] is True
@@ -98,7 +81,7 @@ def test_an_evaluation_leaves_the_training_alone() -> None:
     assert isinstance(model.env, VecNormalize)
     count, state = model.env.obs_rms.count, th.get_rng_state()
     numpy_state = np.random.get_state()[1]
-    assert evaluate(model, job, 2) == evaluate(model, job, 2)
+    np.testing.assert_array_equal(evaluate_job(model, job, 2), evaluate_job(model, job, 2))
     assert model.env.obs_rms.count == count
     assert th.equal(th.get_rng_state(), state) and np.array_equal(np.random.get_state()[1], numpy_state)
 
@@ -118,47 +101,14 @@ def test_a_job_that_has_a_row_is_skipped(tmp_path: Path, capsys: pytest.CaptureF
     assert "1 of 1 jobs have a row" in capsys.readouterr().out
 
 
-def test_a_grid_goes_on_after_a_failure(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out.csv"
-    jobs = [Job("ars", "Pendulum-v1", 1, seed) for seed in range(3)]
-
-    def run(job: Job, *_: Any) -> tuple[int, str]:
-        if job.seed == 1:
-            return 1, "no such thing"
-        append_row(out, make_row(**job.key()))
-        return 0, ""
-
-    monkeypatch.setattr(online, "_run_process", run)
-    assert run_grid(jobs, 2, out, []) == 1
-    lines = capsys.readouterr().out
-    assert "[3/3]" in lines and "seed 1 failed:\nno such thing" in lines
-    assert sorted(row["seed"] for row in read_rows(out)) == ["0", "2"]
-
-
-def append_rows(path: Path, start: Any, name: str) -> None:
-    start.wait()
-    for i in range(20):
-        append_row(path, {"name": name, "i": i, "text": "x, " * random.randrange(50)})
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="spawned processes import for too long")
-def test_two_processes_append_and_no_row_is_lost(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    start = context.Event()
-    path = tmp_path / "rows.csv"
-    processes = [context.Process(target=append_rows, args=(path, start, name)) for name in "ab"]
-    for process in processes:
-        process.start()
-    start.set()
-    for process in processes:
-        process.join(10)
-        assert process.exitcode == 0
-    found = {(row["name"], row["i"]) for row in read_rows(path)}
-    assert len(path.read_text().splitlines()) == 41
-    assert found == set(itertools.product("ab", map(str, range(20))))
-    assert list(tmp_path.iterdir()) == [path]
+def test_the_rows_that_are_there_are_those_of_their_jobs() -> None:
+    rows = read_rows(OUT)
+    assert rows and tuple(rows[0]) == COLUMNS
+    for row in rows:
+        n_envs = None if row["algo"] == "ars" else int(row["n_envs"])
+        job = Job(row["algo"], row["env"], int(row["steps"]), int(row["seed"]), n_envs, row["rewards"])
+        job = replace(job, control=row["control"], overrides=json.loads(row["overrides"]))
+        assert job.key().items() <= row.items()
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:

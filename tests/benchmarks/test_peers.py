@@ -1,5 +1,3 @@
-import csv
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,22 +5,22 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 pytest.importorskip("gymnasium_robotics")
-pytest.importorskip("matplotlib")
 pytest.importorskip("mujoco")
 pytest.importorskip("yaml")
 
-from benchmarks import peer as peer_module
 from benchmarks import peers
 from benchmarks.envs import TASKS, Task
-from benchmarks.evaluation import evaluate, make_eval_env
-from benchmarks.options import Options
-from benchmarks.peer import PEERS, LastStepVecEnv, SequencePolicy, make_algorithm, make_buffer, visible_trajectories
-from benchmarks.peers import PeerRun, main
+from benchmarks.evaluation import evaluate
+from benchmarks.offline import Job, run_job
+from benchmarks.peers import PEERS, PeerLearner, SequencePolicy, make_algorithm, make_buffer, visible_trajectories
+from benchmarks.table import read_rows
 from sb3_gac.data import OfflineDataset, Trajectory
 
-SHORT_PENDULUM = Task("short-pendulum", "Pendulum-v1", 12, -400.0, 0.0)
+PENDULUM = Task("short-pendulum", "Pendulum-v1", 12, -400.0, 0.0)
 OBSERVATIONS, ACTIONS = spaces.Box(-8.0, 8.0, (3,)), spaces.Box(-2.0, 2.0, (1,))
 
 
@@ -43,19 +41,10 @@ def make_dataset(n_trajectories: int = 6, n_steps: int = 12) -> OfflineDataset:
     return OfflineDataset(trajectories, OBSERVATIONS, ACTIONS, "hand-made")
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A D4RL file of the hand-made trajectories."""
-    h5py = pytest.importorskip("h5py")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(TASKS, SHORT_PENDULUM.name, SHORT_PENDULUM)
-    trajectories = make_dataset().trajectories
-    ends = np.tile(np.arange(12) == 11, len(trajectories))
-    with h5py.File(tmp_path / "data.hdf5", "w") as file:
-        for name in ("observations", "actions", "rewards"):
-            file[name] = np.concatenate([np.asarray(getattr(t, name), np.float32) for t in trajectories])
-        file["terminals"], file["timeouts"] = np.zeros_like(ends), ends
-    return str(tmp_path / "data.hdf5")
+def make_learner(name: str, n_steps: int = 12, n_trajectories: int = 6, **overrides: Any) -> PeerLearner:
+    env = make_vec_env(PENDULUM.make_env, 2)
+    assert isinstance(env, DummyVecEnv)
+    return PeerLearner(PEERS[name], overrides, make_dataset(n_trajectories, n_steps), env, n_steps, seed=0)
 
 
 def test_step_rewards_are_left_as_they_are() -> None:
@@ -64,10 +53,11 @@ def test_step_rewards_are_left_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("name", ["dt-return", "iql-return", "cql-return"])
-def test_returns_are_paid_at_the_end_which_is_final(name: str) -> None:
-    (seen,) = visible_trajectories(PEERS[name], [make_trajectory(4, 8.0)])
-    np.testing.assert_array_equal(seen.rewards, [0.0, 0.0, 0.0, 8.0])
-    assert seen.terminated and not seen.truncated
+def test_returns_are_paid_on_the_last_transition_and_cuts_stay_cuts(name: str) -> None:
+    trajectories = [make_trajectory(4, 8.0), make_trajectory(4, 6.0, terminated=True), make_trajectory(1, 3.0)]
+    seen = visible_trajectories(PEERS[name], trajectories)
+    assert [trajectory.rewards.tolist() for trajectory in seen] == [[0.0, 0.0, 8.0, 0.0], [0.0, 0.0, 0.0, 6.0], [3.0]]
+    assert [trajectory.terminated for trajectory in seen] == [False, True, False]
 
 
 def test_ten_percent_cloning_sees_the_best_trajectories() -> None:
@@ -77,113 +67,70 @@ def test_ten_percent_cloning_sees_the_best_trajectories() -> None:
     assert len(visible_trajectories(PEERS["d3rlpy-bc"], trajectories)) == 10
 
 
-def test_what_each_peer_knows() -> None:
-    known = {name: peer.information for name, peer in PEERS.items()}
-    assert {name for name, information in known.items() if information == "return"} == {
-        *("d3rlpy-bc10", "dt-return", "iql-return", "cql-return")
-    }
-    assert known["d3rlpy-bc"] == "none"
-    assert {"dt", "iql", "cql", "td3bc", "awac", "calql"} == {name for name in known if known[name] == "step"}
+def test_what_each_peer_is_told() -> None:
+    assert PEERS["d3rlpy-bc"].information == "none"
+    others = {name: peer.information for name, peer in PEERS.items() if name != "d3rlpy-bc"}
+    told = {name for name, information in others.items() if information == "return"}
+    assert told == {"d3rlpy-bc10", *(name for name in PEERS if name.endswith("-return"))}
 
 
-def test_without_d3rlpy_it_is_said_how_to_install_it(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_module.importlib.util, "find_spec", lambda name: None)
+def test_without_d3rlpy_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install --no-deps d3rlpy==2\.8\.1"):
-        PeerRun(Options(env=SHORT_PENDULUM.name, data=data, algo="iql"))
+        make_learner("iql")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"algo": "gac"}, "no peer 'gac'"),
-        ({"mode": "online"}, "trained offline, not online"),
-        ({"target_return": 3.0}, "iql cannot be asked for a return"),
-        ({"params": {"n_updates": 0}}, "n_updates must be positive, not 0"),
-        ({"params": {"plan_dim": 3}}, "unknown settings plan_dim of IQLConfig; known are n_updates, "),
-    ],
-)
-def test_bad_options_are_refused(d3rlpy: Any, data: str, changes: dict[str, Any], message: str) -> None:
-    options = Options(env=SHORT_PENDULUM.name, data=data, algo="iql", eval_episodes=1)
-    with pytest.raises(ValueError, match=message):
-        PeerRun(replace(options, **changes))
+def test_unknown_settings_and_spaces_that_are_no_vectors_are_refused(d3rlpy: Any) -> None:
+    with pytest.raises(ValueError, match="unknown settings plan_dim of IQLConfig; known are n_updates, "):
+        make_learner("iql", plan_dim=3)
 
-
-def test_spaces_that_are_no_vectors_are_refused(d3rlpy: Any) -> None:
     class Spaces:
         observation_space, action_space = OBSERVATIONS, spaces.Discrete(2)
 
     with pytest.raises(ValueError, match=r"vectors, not the action space Discrete\(2\)"):
-        make_algorithm(PEERS["iql"], {}, Spaces(), 10, "cpu:0")  # type: ignore[arg-type]
+        make_algorithm(PEERS["iql"], {}, [], Spaces(), 10, "cpu")  # type: ignore[arg-type]
 
 
-def test_the_buffer_holds_every_transition(d3rlpy: Any) -> None:
-    buffer = make_buffer([make_trajectory(5, 10.0, 1), make_trajectory(3, 6.0, 2, terminated=True)])
-    assert [episode.size() for episode in buffer.episodes] == [5, 3]
+def test_temporal_difference_learning_sees_every_return(d3rlpy: Any) -> None:
+    trajectories = [make_trajectory(5, 10.0, 1), make_trajectory(3, 6.0, 2, terminated=True)]
+    buffer = make_buffer(visible_trajectories(PEERS["iql-return"], trajectories))
     assert [episode.terminated for episode in buffer.episodes] == [False, True]
     # A cut trajectory has no observation to bootstrap its last step from
     assert buffer.transition_count == 4 + 3
-    np.testing.assert_allclose(buffer.episodes[1].rewards, np.full((3, 1), 2.0))
+    picker = d3rlpy.dataset.BasicTransitionPicker()
+    rewards = [picker(episode, i).reward for episode in buffer.episodes for i in range(episode.transition_count)]
+    np.testing.assert_allclose(np.ravel(rewards), [0, 0, 0, 10.0, 0, 0, 6.0])
 
 
 def test_scales_are_those_of_the_data(d3rlpy: Any) -> None:
     dataset = make_dataset()
+    observations = np.concatenate([np.asarray(trajectory.observations) for trajectory in dataset.trajectories])
     for name, multiplier in (("iql", 1000 / 50), ("iql-return", 100 / 50), ("dt", 1 / 50)):
-        config = make_algorithm(PEERS[name], {}, dataset, 12, "cpu:0").config
+        config = make_algorithm(PEERS[name], {}, dataset.trajectories, dataset, 12, "cpu").config
         assert config.reward_scaler.multiplier == pytest.approx(multiplier)
-        assert config.gamma == (1.0 if name == "iql-return" else 0.99)
-        observations = np.concatenate([np.asarray(trajectory.observations) for trajectory in dataset.trajectories])
         np.testing.assert_allclose(config.observation_scaler.mean, observations.mean(axis=0))
         assert float(config.action_scaler.maximum[0]) == 2.0
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_each_peer_learns_and_is_evaluated(d3rlpy: Any, data: str, name: str) -> None:
-    params = {"n_updates": 4, "batch_size": 4}
-    options = Options(
-        env=SHORT_PENDULUM.name,
-        data=data,
-        algo=name,
-        params=params,
-        eval_episodes=2,
-        eval_freq=2,
-        output=Path("run"),
-        device="cpu",
-    )
-    run = PeerRun(replace(options, results=Path("all.csv")))
-    (result,) = run.train()
-    assert (result.task, result.data, result.algo, result.phase) == ("short-pendulum", "data.hdf5", name, "offline")
-    assert result.n_updates == 4
-    assert -400 < result.mean_return < 0
-    assert result.score == pytest.approx(100 * (result.mean_return + 400) / 400)
-    assert result.target_return == (pytest.approx(50.0) if name.startswith("dt") else None)
-    with Path("all.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert row["d3rlpy"] == d3rlpy.__version__
-    assert row["algo"] == name
-    assert [point.timesteps for point in run.folder.points] == [2, 4]
-    for left in ("config.yml", "evaluations.csv", "results.csv", "model.d3", "learning_curve.png"):
-        assert (Path("run") / left).stat().st_size > 0
-
-
-def test_the_same_seed_makes_the_same_result(d3rlpy: Any, data: str) -> None:
-    returns = []
-    for seed in (0, 0, 1):
-        options = Options(env=SHORT_PENDULUM.name, data=data, algo="iql", seed=seed, params={"n_updates": 5, "batch_size": 4})
-        # Evaluations on the way do not change what is learnt
-        options = replace(options, eval_episodes=2, eval_freq=len(returns), output=Path("run"), device="cpu")
-        returns.append(PeerRun(options).train()[0].mean_return)
-    assert returns[0] == returns[1] != returns[2]
+@pytest.mark.parametrize("name", [*(name for name in PEERS if not name.endswith("-return")), "dt-return"])
+def test_each_peer_makes_a_row(d3rlpy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(TASKS, PENDULUM.name, PENDULUM)
+    monkeypatch.setattr("benchmarks.offline.load_dataset", lambda *_: make_dataset())
+    job = Job(name, f"{PENDULUM.name}=data.hdf5", overrides={"n_updates": 4, "batch_size": 4})
+    row = run_job(job, 2, tmp_path / "curves.csv", n_eval_episodes=2)
+    assert -400 < row["mean_return"] < 0 and row["score"] == pytest.approx(100 * (row["mean_return"] + 400) / 400)
+    assert row["n_updates"] == 4 and row["n_parameters"] > 0 and "d3rlpy" in row["versions"]
+    assert row["information"] == PEERS[name].information
+    assert [point["step"] for point in read_rows(tmp_path / "curves.csv")] == ["2", "4"]
+    if name == "iql":  # evaluations change nothing, and so does the seed that is the same
+        assert run_job(job, n_eval_episodes=2)["mean_return"] == row["mean_return"]
 
 
 def test_cloning_learns_the_torque_it_is_shown(d3rlpy: Any) -> None:
-    dataset = make_dataset(n_trajectories=20, n_steps=30)
-    d3rlpy.seed(0)
-    algorithm = make_algorithm(PEERS["d3rlpy-bc"], {"learning_rate": 5e-3}, dataset, 30, "cpu:0")
-    factory = d3rlpy.logging.NoopAdapterFactory()
-    buffer = make_buffer(dataset.trajectories)
-    algorithm.fit(buffer, n_steps=100, n_steps_per_epoch=100, logger_adapter=factory, show_progress=False)
+    learner = make_learner("d3rlpy-bc", n_steps=30, n_trajectories=20, n_updates=100, learning_rate=5e-3)
+    learner.learn(peers.CurveCallback("bc", lambda n: 0.0))
     observations = np.random.default_rng(9).uniform(-0.9, 0.9, size=(50, 3)).astype(np.float32)
-    actions, _ = peers.ReactivePolicy(algorithm).predict(observations)
+    actions, _ = learner.policy.predict(observations)
     np.testing.assert_allclose(actions, -1.5 * observations[:, 2:], atol=0.25)
 
 
@@ -224,29 +171,13 @@ class CountingEnv(gym.Env[Any, Any]):
 
 
 @pytest.mark.parametrize("information", ["step", "return"])
-def test_a_decision_transformer_is_told_its_rewards_unless_they_come_at_the_end(information: str) -> None:
-    env = LastStepVecEnv(make_eval_env(CountingEnv, 2))
+@pytest.mark.parametrize("n_episodes", [2, 3])
+def test_a_decision_transformer_is_told_its_rewards_unless_they_come_at_the_end(information: str, n_episodes: int) -> None:
+    env = make_vec_env(CountingEnv, 2)
+    assert isinstance(env, DummyVecEnv)
     transcript = Transcript()
-    returns = evaluate(SequencePolicy(transcript, env, 6.0, information), env, 2, seed=0)
-    np.testing.assert_array_equal(returns, [6.0, 6.0])
-    episode = [6.0, "reset", 0.0, *((1.0, 2.0) if information == "step" else (0.0, 0.0))]
-    assert transcript.told == [episode, episode]
-
-
-def test_environments_that_have_played_their_episodes_are_not_asked_about() -> None:
-    env = LastStepVecEnv(make_eval_env(CountingEnv, 2))
-    transcript = Transcript()
-    evaluate(SequencePolicy(transcript, env, 6.0, "return"), env, 3, seed=0)
-    assert [told.count("reset") for told in transcript.told] == [1, 2]
-    assert [len(told) for told in transcript.told] == [1 + 4, 1 + 4 + 4]
-
-
-def test_the_command_names_what_is_wrong(data: str, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("d3rlpy", reason="an environment of its own: tox -e peers")
-    with pytest.raises(SystemExit, match="2"):
-        main(["--algo", "iql", "--env", SHORT_PENDULUM.name, "--data", data, "-params", "n_updates"])
-    assert "key:value" in capsys.readouterr().err
-    main(
-        ["--algo", "d3rlpy-bc", "--env", SHORT_PENDULUM.name, "--data", data, "-params", "n_updates:2", "--eval-episodes", "1"]
-    )
-    assert "| short-pendulum | d3rlpy-bc | offline |" in capsys.readouterr().out
+    returns = evaluate(SequencePolicy(transcript, env, 6.0, information), env, n_episodes)
+    np.testing.assert_array_equal(returns, [6.0] * n_episodes)
+    episode = ["reset", 0.0, *((1.0, 2.0) if information == "step" else (0.0, 0.0))]
+    # One that has played its episodes is not asked for actions
+    assert transcript.told == [[6.0, *episode], [6.0, *episode * (n_episodes - 1)]]

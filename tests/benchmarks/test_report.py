@@ -1,154 +1,93 @@
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-pytest.importorskip("gymnasium_robotics")
-pytest.importorskip("mujoco")
 pytest.importorskip("matplotlib")
-pytest.importorskip("yaml")
+pytest.importorskip("scipy")
 
-from benchmarks import report
-from benchmarks.job import Row, read_rows
-from benchmarks.record import write_rows
-from benchmarks.report import Report, main
-from benchmarks.report_plots import curves_of
-from benchmarks.summary import Method
-from benchmarks.sweep import curves_path
+from benchmarks import offline, online
+from benchmarks.report import collect, gain_table, main, published_table, score_table, write_page
+from benchmarks.table import Row, append_row
 
 
-def make_row(algo: str, seed: int, score: float, **changes: str) -> Row:
-    row = {"run": "", "variant": "", "task": "maze2d-umaze", "algo": algo, "seed": str(seed), "phase": "offline"}
-    row |= {"score": str(score), "mean_return": "1", "cpu_seconds": "5", "n_updates": "8", "n_env_steps": "0"}
-    row |= {"command": f"python -m benchmarks.train --seed {seed}", "commit": "abc", "torch": "2.13.0"}
-    return {**row, **changes}
+def make_row(algo: str, seed: int, score: float, task: str = "maze2d-umaze", **changes: Any) -> Row:
+    row = dict.fromkeys(offline.COLUMNS, "") | {"algo": algo, "task": task, "seed": str(seed), "overrides": "{}"}
+    row |= {"score": str(score), "mean_return": str(10 * score), "train_cpu_s": "60", "n_updates": "100"}
+    return row | {name: str(value) for name, value in {"information": "return", "n_parameters": 9, **changes}.items()}
 
 
-def make_point(algo: str, seed: int, timesteps: int, score: float, **changes: str) -> Row:
-    point = {"run": "", "variant": "", "task": "maze2d-umaze", "algo": algo, "seed": str(seed), "phase": "offline"}
-    return {
-        **point,
-        "timesteps": str(timesteps),
-        "cpu_seconds": str(timesteps / 10),
-        "mean": "0",
-        "score": str(score),
-        **changes,
-    }
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """Two seeds of the recipe, offline and online, one of an ablation, one of a peer; with curves."""
-    rows = [make_row("gac", seed, 60.0 + 20 * seed) for seed in (0, 1)]
-    rows += [make_row("gac", seed, 100.0, phase="online") for seed in (0, 1)]
-    rows += [make_row("gac", 0, 30.0, variant="no-clock"), make_row("dt-return", 0, 11.5)]
-    points = [make_point("gac", seed, steps, steps / 10 + seed) for seed in (0, 1) for steps in (100, 200)]
-    points += [make_point("gac", seed, steps, 99.0, phase="online") for seed in (0, 1) for steps in (50, 100)]
-    points += [make_point("dt-return", 0, steps, 5.0) for steps in (10, 20, 30)]
-    write_rows(tmp_path / "maze.csv", rows)
-    write_rows(curves_path(tmp_path / "maze.csv"), points)
-    return tmp_path / "maze.csv"
+def test_a_score_has_its_interval_and_a_mark_where_it_differs() -> None:
+    rows = [make_row("gac", seed, score) for seed, score in enumerate([10.0, 12.0, 14.0, 16.0])]
+    rows += [make_row("bc", seed, score, information="none") for seed, score in enumerate([1.0, 2.0, 3.0, 4.0])]
+    rows += [make_row("bc10", seed, 11.0 + seed) for seed in range(4)]
+    header, _, *lines = cells(score_table(rows, "task", "score"))
+    assert header == ["method", "reward supervision", "maze2d-umaze", "seeds", "CPU s", "updates", "parameters"]
+    # t with three degrees of freedom is 3.18; the standard errors are 1.29 and 0.65
+    assert lines[0] == ["GAC", "return", "13.0 (8.9 to 17.1)", "4", "60", "100", "9"]
+    assert lines[1] == ["BC", "none", "2.5 (0.4 to 4.6) †", "4", "60", "100", "9"]
+    assert lines[2][2] == "12.5 (10.4 to 14.6)"
 
 
-@pytest.fixture
-def calibration(tmp_path: Path) -> Path:
-    columns = ("model", "seed", "task", "asked", "mean_return", "return_low", "return_high", "n_episodes")
-    values = [("m.zip", "0", "maze2d-umaze", asked, asked / 2, asked / 2 - 5, asked / 2 + 5, 20) for asked in (10, 100)]
-    write_rows(tmp_path / "asked.csv", [dict(zip(columns, row, strict=True)) for row in values])
-    return tmp_path / "asked.csv"
+def test_all_tasks_together_have_an_interquartile_mean() -> None:
+    rows = [make_row("gac", seed, 10.0 * seed, task) for task in ("hopper-medium", "maze2d-umaze") for seed in range(4)]
+    rows.append(make_row("bc", 0, 1.0))
+    header, _, gac, bc = cells(score_table(rows, "task", "score"))
+    assert header[2:5] == ["maze2d-umaze", "hopper-medium", "IQM"]  # the order of the tasks
+    assert gac[4].startswith("15.0 (") and bc[3:5] == ["", ""]
 
 
-def test_it_warns_of_rows_of_different_data(results: Path, tmp_path: Path) -> None:
-    assert "different data" not in Report([results], tmp_path, "page", "Page").write().read_text()
-    rows = [make_row("gac", 2, 1.0, data_digest="aaa"), make_row("dt-return", 2, 1.0, data_digest="bbb")]
-    write_rows(results, [{**row, "data_digest": row.get("data_digest", "")} for row in [*read_rows(results), *rows]])
-    assert "different data, which say nothing of each other: maze2d-umaze (aaa, bbb)" in (
-        Report([results], tmp_path, "page", "Page").write().read_text()
-    )
+def test_a_seed_that_is_there_twice_counts_once_and_a_task_without_scores_has_returns() -> None:
+    rows = [make_row("gac", 0, 1.0), make_row("gac", 0, 2.0), make_row("gac", 1, float("nan"), mean_return=-7.0)]
+    assert collect(rows, "task", "score") == {"maze2d-umaze": {"GAC": {"0": 1.0, "1": -7.0}}}
 
 
-def test_a_page_with_all_that_there_is(results: Path, calibration: Path, tmp_path: Path) -> None:
-    page = Report([results, calibration], tmp_path / "out", "maze", "Mazes").write()
+def test_the_gain_is_that_of_the_same_models() -> None:
+    rows = [make_row("gac", seed, 10.0 * seed, online_score=10.0 * seed + gain) for seed, gain in enumerate([1.0, 2.0, 3.0])]
+    line = cells(gain_table(rows))[2]
+    assert line == ["maze2d-umaze", "GAC", "10.0 (-14.8 to 34.8)", "12.0 (-15.3 to 39.3)", "2.0 (-0.5 to 4.5)", "0.25", "3"]
+
+
+def test_what_is_published(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = cells(published_table(["maze2d-umaze"]))
+    assert lines[0] == ["method", "reward supervision", "maze2d-umaze", "source"]
+    assert ["GAC", "return", "67.8", "arXiv 2512.21527"] in lines
+    assert published_table(["nothing"]) == ""
+    main(["--published", "maze2d-umaze"])
+    assert cells(capsys.readouterr().out) == lines
+
+
+def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(2):
+        append_row(tmp_path / "offline.csv", make_row("gac", seed, 10.0 * seed, data_digest=f"d{seed}", online_score=30.0))
+        row = dict.fromkeys(online.COLUMNS, "") | {"algo": "ppo", "env": "Pendulum-v1", "seed": seed, "overrides": "{}"}
+        row |= {"rewards": "step", "mean_return": -100 - seed, "train_cpu_s": 5, "n_updates": 1, "n_parameters": 2}
+        append_row(tmp_path / "online.csv", row)
+        for step in (100, 200):
+            key = {name: row[name] for name in online.KEY_COLUMNS}
+            append_row(
+                tmp_path / "curves.csv", {**key, "step": step, "mean_return": step, "train_return": 0, "train_cpu_s": 1}
+            )
+    page = tmp_path / "page.md"
+    files = [str(tmp_path / name) for name in ("offline.csv", "online.csv")]
+    main([*files, "--curves", str(tmp_path / "curves.csv"), "--output", str(page)])
     text = page.read_text()
-    assert page == tmp_path / "out" / "maze.md"
-    assert text.startswith("# Mazes\n\nMade by `python ")
-    assert "| GAC                     | return          | 70.0 (60.0 to 80.0) | 2     | 8       | 5     |" in text
-    assert "| maze2d-umaze | GAC    | 70.0 (60.0 to 80.0) | 100.0 (100.0 to 100.0) | +30.0" in text
-    assert "-40.0" in text.split("## Ablations, offline")[1]
-    assert "regenerated data" in text
-    assert "published, original D4RL data" in text
-    assert "50.0" in text.split("## Return asked for and achieved")[1]
-    assert "python -m benchmarks.train --seed 1\n" in text
-    assert "- torch: 2.13.0" in text
-    pictures = ("curves-offline", "curves-online", "cost", "ablations-offline", "calibration")
-    assert sorted(path.name for path in page.parent.iterdir()) == sorted(
-        ["maze.md", *(f"maze-{name}.png" for name in pictures)]
-    )
-    for name in pictures:
-        assert f"](maze-{name}.png)" in text
-        assert (page.parent / f"maze-{name}.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_there_is_not_is_left_out(tmp_path: Path) -> None:
-    write_rows(tmp_path / "one.csv", [make_row("gac", 0, 60.0, task="Pendulum-v1")])
-    page = Report([tmp_path / "one.csv"], tmp_path / "out", "one", "One").write()
-    headings = [line for line in page.read_text().splitlines() if line.startswith("## ")]
-    assert headings == ["## Scores, offline", "## Where the rows are from"]
-    assert [path.name for path in page.parent.iterdir()] == ["one.md"]
-
-
-def test_curves_are_those_of_the_recipes(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    variant = [make_point("gac", 0, 100, 5.0, variant="no-clock", task=task) for task in ("maze2d-umaze", "maze2d-large")]
-    write_rows(curves_path(results), [*read_rows(curves_path(results)), *variant])
-    drawn = []
-    monkeypatch.setattr(report, "plot_curves", lambda curves, *_, **__: drawn.append(curves))
-    Report([results], tmp_path / "out", "maze", "Mazes").write()
-    assert len(drawn) == 3
-    for curves in drawn:
-        assert list(curves) == ["maze2d-umaze"]  # no empty panel
-        assert not any(method.variant for method in curves["maze2d-umaze"])
-
-
-def test_curves_are_means_over_the_seeds() -> None:
-    points = [make_point("gac", seed, steps, steps / 10 + 2 * seed) for seed in (0, 1) for steps in (100, 200)]
-    curves = curves_of([*points, make_point("gac", 0, 300, 9.0)], "timesteps")
-    # The third evaluation, which one seed has not, is no mean over both
-    assert curves == {"offline": {"maze2d-umaze": {Method("gac"): [(100.0, 11.0, 10.0, 12.0), (200.0, 21.0, 20.0, 22.0)]}}}
-
-
-def test_curves_of_the_online_phase_start_where_the_offline_phase_ended() -> None:
-    points = [make_point("gac", 0, steps, steps / 10) for steps in (100, 200)] + [
-        make_point("gac", 0, 50, 99.0, phase="online")
-    ]
-    online = Method("gac", phase="online")
-    curve = curves_of(points, "timesteps")["online"]["maze2d-umaze"][online]
-    assert [(x, mean) for x, mean, _, _ in curve] == [(0.0, 20.0), (50.0, 99.0)]
-    # Of the same seed: another one that did not go on has no say
-    with_another = curves_of([*points, make_point("gac", 1, 100, 90.0)], "timesteps")
-    assert with_another["online"]["maze2d-umaze"][online] == curve
-    assert len(curves_of(points, "cpu_seconds")["online"]["maze2d-umaze"][online]) == 1
-    assert len(curves_of(points[2:], "timesteps")["online"]["maze2d-umaze"][online]) == 1
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["none.csv"], "no file"),
-        (["other.csv"], "neither results nor a calibration"),
-        (["maze.csv", "maze.csv"], "there twice"),
-    ],
-)
-def test_bad_files_are_refused(
-    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: Sequence[str], message: str
-) -> None:
-    write_rows(tmp_path / "other.csv", [{"a": 1}])
-    with pytest.raises(SystemExit, match="2"):
-        main([*(str(tmp_path / name) for name in names), "--output", str(tmp_path / "out")])
-    assert message in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(results), "--output", str(tmp_path / "out"), "--title", "A title"])
-    assert "maze.md" in capsys.readouterr().out
-    assert (tmp_path / "out" / "maze.md").read_text().startswith("# A title")
+    for part in (
+        "## Offline: normalised score",
+        "## Offline to online",
+        "online, step rewards: return",
+        "| PPO ",
+    ):
+        assert part in text
+    assert "**Rows of different data, which say nothing of each other: maze2d-umaze.**" in text
+    assert (tmp_path / "curves-Pendulum-v1-step.png").read_bytes()[
+        :4
+    ] == b"\x89PNG" and "](curves-Pendulum-v1-step.png)" in text
+    main(files)
+    assert "| GAC " in capsys.readouterr().out
+    with pytest.raises(ValueError, match="has no rows"):
+        write_page([tmp_path / "nothing.csv"])

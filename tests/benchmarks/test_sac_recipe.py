@@ -10,7 +10,7 @@ from stable_baselines3.common.utils import set_random_seed
 
 from benchmarks import sac_recipe
 from benchmarks.datasets import SAC_TRAININGS
-from benchmarks.envs import Task, get_task
+from benchmarks.envs import TASKS, Task
 from benchmarks.sac_recipe import (
     CheckpointFolder,
     MediumRecipe,
@@ -67,7 +67,7 @@ def test_a_policy_that_is_kept_makes_the_data_of_its_training(tmp_path, monkeypa
 
 
 def test_the_hopper_that_comes_with_the_benchmarks_is_of_medium_skill():
-    task = get_task("hopper-medium")
+    task = TASKS["hopper-medium"]
     episodes = list(MediumRecipe(SAC_TRAININGS["hopper"], n_steps=5_000).collect(task, 0, None))
     assert 1000 < np.mean([episode.rewards.sum() for episode in episodes]) < 1600
 
@@ -150,7 +150,7 @@ def test_medium_is_the_stochastic_policy(tmp_path):
 
 def test_falls_are_terminations(tmp_path):
     training = SacTraining(return_threshold=-1.0, n_returns=3, random_steps=10_000, net_arch=(8,), max_steps=2_000)
-    episodes = list(MediumReplayRecipe(training).collect(get_task("hopper-medium-replay"), 0, tmp_path))
+    episodes = list(MediumReplayRecipe(training).collect(TASKS["hopper-medium-replay"], 0, tmp_path))
     assert len(episodes) == 3
     for episode in episodes:
         assert episode.terminated

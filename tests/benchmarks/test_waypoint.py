@@ -9,20 +9,20 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium_robotics")
 
-from benchmarks.envs import MazeTask, get_task, make_env
+from benchmarks.envs import TASKS, MazeTask
 from benchmarks.waypoint import WaypointController, WaypointRecipe, shortest_path
 
 MAZES = ["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 
 
 def maze_task(name):
-    task = get_task(name)
+    task = TASKS[name]
     assert isinstance(task, MazeTask)
     return task
 
 
 def collect(name, n_steps, seed, tmp_path):
-    return list(WaypointRecipe(n_steps=n_steps).collect(get_task(name), seed, tmp_path))
+    return list(WaypointRecipe(n_steps=n_steps).collect(TASKS[name], seed, tmp_path))
 
 
 def n_steps_to(task, start, target):
@@ -92,7 +92,7 @@ def test_waypoints_are_near_the_centres_and_the_last_is_one():
 def test_physics_and_rewards_are_those_of_the_evaluation_env(name, tmp_path):
     seed = 3
     episodes = collect(name, 1500, seed, tmp_path)
-    env = make_env(name)
+    env = TASKS[name].make_env()
     observation, _ = env.reset(seed=seed)
     for episode in episodes:
         np.testing.assert_array_equal(episode.observations[0], observation)
@@ -140,7 +140,7 @@ def test_horizon_cuts(tmp_path):
 )
 def test_action_noise(gain, saturated, tmp_path):
     recipe = WaypointRecipe(n_steps=4000, gain=gain, damping=0.0)
-    actions = np.concatenate([episode.actions for episode in recipe.collect(get_task("maze2d-medium"), 0, tmp_path)])
+    actions = np.concatenate([episode.actions for episode in recipe.collect(TASKS["maze2d-medium"], 0, tmp_path)])
     assert actions.dtype == np.float32
     assert np.abs(actions).max() == 1.0
     assert np.mean(np.abs(actions) == 1.0) == pytest.approx(saturated, abs=0.02)
@@ -151,4 +151,4 @@ def test_action_noise(gain, saturated, tmp_path):
 
 def test_waypoints_need_a_maze(tmp_path):
     with pytest.raises(TypeError, match="way-points need a maze"):
-        next(WaypointRecipe().collect(get_task("hopper-medium"), 0, tmp_path))
+        next(WaypointRecipe().collect(TASKS["hopper-medium"], 0, tmp_path))

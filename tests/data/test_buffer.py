@@ -342,13 +342,35 @@ def test_weights_reach_the_batches():
     assert (buffer.sample(50, 3).weights == 1).all()
     table = buffer.steps()
     serials, steps = buffer.observations_at(table.indices).T.numpy()
-    buffer.set_weights(table.indices, 0.1 + serials + steps / 10)
+    buffer.set_credit(table.indices, 0.1 + serials + steps / 10)
     fill(buffer, [5])  # in place of the first trajectory; new steps weigh 1
     for held in (buffer, pickle.loads(pickle.dumps(buffer))):
         batch = held.sample(200, 3)
         serials, steps = batch.observations.unbind(-1)
         assert set(serials.unique().tolist()) == {0, 1, 2}
         th.testing.assert_close(batch.weights, th.where(serials == 0, 1.0, 0.1 + serials + steps / 10))
+
+
+def test_segments_start_at_every_step_whose_advantage_is_known():
+    np.random.seed(0)
+    buffer = make_buffer(20)
+    fill(buffer, [9, 4])
+    table = buffer.steps()
+    serials, steps = buffer.observations_at(table.indices).T.numpy()
+    with pytest.raises(RuntimeError, match="set_credit"):
+        buffer.sample(5, 3, plan_horizon=3)
+    buffer.set_credit(table.indices, np.ones(13), 10 * serials + steps)
+    fill(buffer, [3])  # not known yet
+    batch = buffer.sample(2000, 40, plan_horizon=3)
+    serials, starts = batch.first_observations.unbind(-1)
+    assert set(zip(serials.int().tolist(), starts.int().tolist(), strict=True)) == {
+        *((0, step) for step in range(9)),
+        *((1, step) for step in range(4)),
+    }
+    th.testing.assert_close(batch.returns, 10 * serials + starts)
+    th.testing.assert_close(batch.lengths.float(), (th.where(serials == 0, 9.0, 4.0) - starts).clamp(max=3))
+    th.testing.assert_close(batch.observations[..., 1], starts.unsqueeze(1) + batch.ages)
+    assert (batch.ages.amax(dim=1) == batch.lengths - 1).all() and (batch.ages.amin(dim=1) == 0).all()
 
 
 def test_what_changes_is_seen():

@@ -37,7 +37,8 @@ def make(observation_space=BOX, action_space=BOX, n_steps=33, episode=5, **kwarg
         buffer.add(obs, obs, actions, np.full(len(samples), step), done, [{} for _ in samples])
     if n_steps > 0:
         indices = buffer.steps().indices
-        buffer.set_weights(indices, np.linspace(0.1, 2.0, len(indices)))
+        # Of the steps of open trajectories the advantages are not known
+        buffer.set_credit(indices, np.linspace(0.1, 2.0, len(indices)), np.linspace(-2.0, 2.0, len(indices)))
     return buffer
 
 
@@ -197,6 +198,8 @@ def test_a_file_that_is_rewritten(tmp_path):
         (lambda metadata, arrays: arrays.update(rewards=arrays["rewards"].astype(float)), "rewards is .*F64.* expected .*F32"),
         (lambda metadata, arrays: arrays.update(rewards=arrays["rewards"][1:]), r"rewards is .*\[32, 2\].*, expected .*33, 2"),
         (put("rewards", (3, 1), np.nan), "rewards at step 7 are not finite"),
+        (put("weights", (3, 1), np.nan), "weights at step 7 are not finite"),
+        (put("advantages", (3, 1), np.inf), "advantages at step 7 are not finite"),
         (put("observations", 3, np.inf), "observations at step 6 are not finite"),
         (put("observations", 0, 1e30), "observations at step 0 are larger than 1e"),
         (put("actions", 3, np.nan), "actions at step 6 are not finite"),

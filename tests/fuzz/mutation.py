@@ -30,7 +30,8 @@ NASTY: list[Any] = [
     *(SPACE, [], {}, [[]], [1], [10**9, 10**9], {"a": 1}, [0] * 3000, {"type": "Dict", "subspaces": {}}),
     *({"$class": name} for name in ("sb3_gac.gac.GAC", "torch.nn.ReLU", "torch.optim.SGD", "theirs.X", "os.system")),
     *({"$object": "LinearSchedule", "start": 1, "end": 0, "end_fraction": 1}, {"$object": "Popen", "args": ["touch", "ran"]}),
-    *({"$array": [0], "shape": [10**9], "dtype": "float64"}, {"$array": [1, 2], "shape": [2], "dtype": "float32"}),
+    *({"$array": name} for name in ("observation_space.low", "policy.log_std", "normalization", "")),
+    {"$object": "Discrete", "n": 10**6, "start": 0, "dtype": {"$dtype": "int64"}},
     *({"$float": "nan"}, {"$float": "-inf"}, {"$tuple": [1, "step"]}, {"$tuple": []}, {"$dtype": "O"}, {"$dtype": "float32"}),
 ]  # fmt: skip
 
@@ -73,7 +74,7 @@ def make_files(folder: Path) -> None:
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "env_spec": spec.to_json()}))
 
     env = gym.make("Pendulum-v1", max_episode_steps=10)
-    options: dict[str, Any] = dict(learning_starts=20, batch_size=4, n_encode_steps=4, n_score_steps=4, seed=0, device="cpu")
+    options: dict[str, Any] = dict(learning_starts=20, batch_size=4, seed=0, device="cpu")
     model = GAC("MlpLatentPolicy", env, policy_kwargs={"net_arch": [8], "n_candidates": 8}, **options).learn(30)
     save_safe(model, folder / "safe")
     model.save_replay_buffer(folder / "buffer")
@@ -169,7 +170,7 @@ def mutate_tensors(folder: Path, rng: np.random.Generator) -> str:
     :param rng: Draws the tensor and the change.
     :return: What was done.
     """
-    file, description = folder / "model.safetensors", folder / "gac.json"
+    (file,), description = folder.glob("*.safetensors"), folder / "gac.json"
     before, tensors = file_digest(file), load_file(file)
     name = list(tensors)[rng.integers(len(tensors))]
     tensor = tensors.pop(name)

@@ -6,10 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac import load_safe, save_safe
 from tests.hub.local_hub import TOKEN
@@ -42,39 +39,17 @@ def test_the_lines_of_the_readme(hub, tmp_path):
 def test_push_and_pull(hub, small_gac, tmp_path):
     model = small_gac("Pendulum-v1")
     save_safe(model, tmp_path / "model")
-    options = ("--env", "Pendulum-v1", "--episodes", "1", "--no-video", "--reference-returns", "-1500", "-150")
+    options = ("--env", "Pendulum-v1", "--episodes", "1", "--video-steps", "0")
     pushed = run(hub, tmp_path, "-m", "sb3_gac.hub", "push", "model", "tester/gac", *options)
     assert pushed.returncode == 0, pushed.stderr
     assert pushed.stdout.strip().startswith(f"{hub.url}/tester/gac/commit/")
     pulled = run(hub, tmp_path, "-m", "sb3_gac.hub", "pull", "tester/gac", "--output", "pulled")
     assert pulled.returncode == 0, pulled.stderr
     assert load_safe(tmp_path / "pulled").policy_kwargs == model.policy_kwargs
-    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("model", "pulled")]
-    assert files[0] == files[1]
-
-
-def test_an_archive_takes_trust(hub, small_gac, tmp_path):
-    small_gac("Pendulum-v1").save(tmp_path / "model.zip")
-    done = run(hub, tmp_path, "-m", "sb3_gac.hub", "push", "model.zip", "tester/gac", "--env", "Pendulum-v1")
-    assert done.returncode == 1
-    assert "error: model.zip is an archive of SB3, a pickle: it is loaded with --trust-pickle only" in done.stderr
-    assert hub.requests == []
-
-
-def test_statistics_beside_an_archive(hub, small_gac, tmp_path):
-    normalized = VecNormalize(make_vec_env("Pendulum-v1"))
-    small_gac(normalized).learn(30).save(tmp_path / "model.zip")
-    normalized.save(str(tmp_path / "statistics.pkl"))
-    push = ("-m", "sb3_gac.hub", "push", "model.zip", "tester/gac", "--env", "Pendulum-v1", "--episodes", "1", "--no-video")
-    missing = run(hub, tmp_path, *push, "--trust-pickle", "--vec-normalize", "other.pkl")
-    assert "error: --vec-normalize: no such file: other.pkl" in missing.stderr
-    assert hub.requests == []
-    pushed = run(hub, tmp_path, *push, "--trust-pickle", "--vec-normalize", "statistics.pkl")
-    assert pushed.returncode == 0, pushed.stderr
-    pulled = run(hub, tmp_path, "-m", "sb3_gac.hub", "pull", "tester/gac", "--output", "pulled")
-    assert pulled.returncode == 0, pulled.stderr
-    loaded = load_safe(tmp_path / "pulled", make_vec_env("Pendulum-v1"))
-    np.testing.assert_array_equal(loaded.get_vec_normalize_env().obs_rms.mean, normalized.obs_rms.mean)
+    files = [[file.read_bytes() for file in (tmp_path / name).glob("*.safetensors")] for name in ("model", "pulled")]
+    assert files[0] == files[1] and len(files[0]) == 1
+    missing = run(hub, tmp_path, "-m", "sb3_gac.hub", "push", "nowhere", "tester/gac", *options)
+    assert (missing.returncode, missing.stderr) == (1, "error: there is no folder nowhere\n")
 
 
 @pytest.mark.parametrize("with_hub", [True, False])

@@ -80,7 +80,7 @@ def conf_file(tmp_path: Path) -> str:
         file["rewards"] = after.reshape(-1).astype(np.float32)
         file["terminals"] = np.zeros(n_steps, dtype=bool)
         file["timeouts"] = ends.reshape(-1)
-    phase = {"data": str(tmp_path / "data.hdf5"), "gradient_steps": N_OFFLINE, "settings": {"target_kl": 1.0}}
+    phase = {"data": str(tmp_path / "data.hdf5"), "gradient_steps": N_OFFLINE}
     path = tmp_path / "corridor.yml"
     path.write_text(yaml.safe_dump({ENV: {**PARAMS, "callback": [{"sb3_gac.zoo.OfflinePhase": phase}]}}))
     return str(path)

@@ -12,7 +12,7 @@ import rl_zoo3
 import yaml
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 
-from benchmarks.hyperparam import load_hyperparams, model_arguments
+from benchmarks.recipes import load_recipe, model_arguments
 from sb3_gac import GAC
 from sb3_gac.zoo import HYPERPARAMS, OFFLINE_HYPERPARAMS, convert_gac_params, register, sample_gac_params
 from sb3_gac.zoo.__main__ import main
@@ -47,7 +47,7 @@ def test_a_missing_zoo_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def benchmark_recipe(name: str) -> dict[str, Any]:
     """The settings of a benchmark."""
-    return load_hyperparams([name])
+    return load_recipe(name)
 
 
 @pytest.mark.parametrize("env_id", [*RECIPES, *MAZES])

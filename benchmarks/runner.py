@@ -1,0 +1,181 @@
+"""
+A job is a command that writes one row; a grid of jobs runs on this machine or on a Ray cluster, by joblib.
+
+On a cluster every machine needs this checkout, its Python, the data sets and the table under the same paths.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recipes import CONTROLS, change, load_yaml, parse_overrides
+from benchmarks.table import ROOT, Row, append_row, check_columns, find_row, from_root
+from sb3_gac.extra import require
+
+N_LINES = 15
+RUNNING: "set[subprocess.Popen[str]]" = set()
+
+
+class Job(ABC):
+    """A training; the fields are those of the dataclasses that derive from it."""
+
+    algo: str
+    seed: int
+    control: str
+    overrides: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Algorithm, control and overrides, for people."""
+        return " ".join(filter(None, (self.algo, self.control, json.dumps(self.overrides) if self.overrides else "")))
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What tells it from other jobs, for people."""
+
+    @abstractmethod
+    def key(self) -> Row:
+        """The columns that tell its row from others."""
+
+    @abstractmethod
+    def words(self) -> list[str]:
+        """Its module, and those of its options that other kinds of jobs do not have."""
+
+    @abstractmethod
+    def describe(self, row: Mapping[str, Any]) -> str:
+        """A line that says how it went."""
+
+    def changed(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Settings with the changes of its control and its overrides."""
+        if self.control:
+            params = change(params, load_yaml(CONTROLS)[self.control])
+        return change(params, self.overrides)
+
+    def command(self, options: Sequence[str]) -> list[str]:
+        """The arguments of the interpreter; the options say where results go, and how often to evaluate."""
+        words = ["-m", *self.words(), "--algo", self.algo, "--seed", str(self.seed)]
+        words += ["--control", self.control] if self.control else []
+        overrides = [f"{name}={json.dumps(value)}" for name, value in self.overrides.items()]
+        return [*words, *(["--set", *overrides] if overrides else []), *options]
+
+
+def add_job_options(parser: argparse.ArgumentParser, algos: Iterable[str], out: Path) -> None:
+    """Add the options that all grids share: the algorithms, and the default table."""
+    algos = list(algos)
+    parser.add_argument("--algo", nargs="+", choices=algos, default=["gac"], metavar="ALGO", help=f"of {', '.join(algos)}")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds of the trainings")
+    controls = ["none", *load_yaml(CONTROLS)]
+    parser.add_argument("--control", nargs="+", choices=controls, default=["none"], help="controls of gac")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="such as policy_kwargs.plan_dim=8")
+    parser.add_argument("--eval-freq", type=int, default=0, help="steps between evaluations during training (default: none)")
+    parser.add_argument("--curves", type=Path, help="CSV file that gets a row per evaluation during training")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--ray", metavar="ADDRESS", help='a Ray cluster instead: its address, "auto", or "local" for one here')
+    parser.add_argument("--out", type=Path, default=out, help="CSV file that gets a row per training (default: %(default)s)")
+
+
+def parse_changes(given: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
+    """The controls and the overrides of a command; controls are refused where they mean nothing."""
+    controls = ["" if control == "none" else control for control in given.control]
+    if any(controls) and given.algo != ["gac"]:
+        raise ValueError("controls are of gac alone")
+    return controls, parse_overrides(given.set)
+
+
+def run_jobs(
+    jobs: Sequence[Any],
+    given: argparse.Namespace,
+    columns: Sequence[str],
+    run: Callable[[Any, list[str]], Mapping[str, Any]],
+    options: Sequence[str] = (),
+) -> None:
+    """
+    Do the jobs that have no row yet: a single one here, several as a grid; the exit status is 1 when one has failed.
+
+    :param jobs: The jobs.
+    :param given: See :func:`add_job_options`.
+    :param columns: Of the table; one with others is refused before hours of training.
+    :param run: Does one and returns its row, given the options that its command has.
+    :param options: Of each command, besides the shared ones.
+    """
+    check_columns(given.out, columns)
+    to_do = [job for job in jobs if find_row(given.out, job.key()) is None]
+    if len(to_do) < len(jobs):
+        print(f"{len(jobs) - len(to_do)} of {len(jobs)} jobs have a row in {given.out}", flush=True)
+    all_options = [*options, "--out", str(from_root(given.out))]
+    all_options += ["--eval-freq", str(given.eval_freq)] if given.eval_freq else []
+    all_options += ["--curves", str(from_root(given.curves))] if given.curves else []
+    if len(jobs) > 1:
+        sys.exit(run_grid(to_do, given.out, all_options, given.jobs, given.ray) > 0)
+    for job in to_do:
+        row = run(job, all_options)
+        append_row(given.out, row)
+        print(job.describe(row), flush=True)
+
+
+def run_grid(jobs: Sequence[Job], out: Path, options: Sequence[str], n_jobs: int = 1, address: str | None = None) -> int:
+    """
+    Do jobs in processes of one thread each, print a line when one is done, and return how many failed.
+
+    :param jobs: The jobs.
+    :param out: The table that their rows land in.
+    :param options: Of each command.
+    :param n_jobs: Jobs at a time on this machine.
+    :param address: Of a Ray cluster to run on instead.
+    """
+    require("bench", "joblib")
+    from joblib import Parallel, delayed, parallel_config
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops the processes of the grid
+    if address is not None:
+        _connect(address, n_jobs)
+    tasks = (delayed(perform)(job, f"[{i}/{len(jobs)}] ", out, options) for i, job in enumerate(jobs, 1))
+    try:
+        with parallel_config("threading", n_jobs=n_jobs) if address is None else parallel_config("ray", n_jobs=-1):
+            return sum(Parallel(pre_dispatch="n_jobs", batch_size=1)(tasks))
+    finally:
+        for process in tuple(RUNNING):  # none, unless this process is stopped
+            process.terminate()
+
+
+def _connect(address: str, n_jobs: int) -> None:
+    require("ray", "ray")
+    import ray
+    from ray.util.joblib import register_ray
+
+    # Ray's workers are to find this package where it is here
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    ray.init(address, num_cpus=n_jobs if address == "local" else None, runtime_env=environment, include_dashboard=False)
+    register_ray()  # type: ignore[no-untyped-call]
+
+
+def perform(job: Job, label: str, out: Path, options: Sequence[str]) -> bool:
+    """Do a job in a process, print how it went after a label, and return whether it failed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, *job.command(options)]
+    last: deque[str] = deque(maxlen=N_LINES)
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
+        RUNNING.add(process)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last.append(line)
+                if line.startswith("eval "):
+                    print(line, end="", flush=True)
+        except BaseException:  # a single job at a time runs in the main thread, which signals stop
+            process.terminate()
+            raise
+    RUNNING.discard(process)
+    row = find_row(out, job.key()) if process.returncode == 0 else None
+    print(f"{label}{job.name} failed:\n{''.join(last)}" if row is None else f"{label}{job.describe(row)}", flush=True)
+    return row is None
