@@ -27,6 +27,7 @@ from sb3_gac.scaling import scale_actions, unscale_actions
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
 
 MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
+TARGET_ADVANTAGE = 1.0  # standard deviations that exploration seeks: a target that moves with the values
 # Candidates of all environments that are looked at together: each takes about ten kilobytes
 CANDIDATES_AT_ONCE = 2**14
 EPISODE_CLOCK = 100  # steps at which the clock of a plan of a whole episode stands halfway
@@ -108,6 +109,7 @@ class PlanActor(BasePolicy):
             PlanPrior(features_dim, plan_dim, actor_arch, activation_fn),
             FilmDecoder(features_dim + 1, plan_dim, action_space, actor_arch, activation_fn),
             ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
+            None if plan_horizon is None else ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
         )
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
@@ -182,19 +184,21 @@ class PlanActor(BasePolicy):
         :raises ValueError: when ``target_return`` has another shape.
         """
         n_envs = _n_rows(obs)
-        asked = self._asked(n_envs, target_return)
-        if asked is None and not deterministic:
-            asked = self.target_return.expand(n_envs)
+        predictor, target = self.model.return_predictor, self._asked(n_envs, target_return)
+        if target is None and not deterministic:
+            target = self.target_return.expand(n_envs)
+            if self.model.advantage_predictor is not None:
+                predictor, target = self.model.advantage_predictor, th.full_like(target, TARGET_ADVANTAGE)
 
-        def plan_part(part: TensorObs, sought: th.Tensor | None = None) -> th.Tensor:
+        def plan_part(part: TensorObs, asked: th.Tensor | None = None) -> th.Tensor:
             with th.no_grad():
                 features = self.extract_features(part)
             if deterministic:
-                return self._exploit(features, sought)
-            assert sought is not None
-            return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps)
+                return self._exploit(features, asked)
+            assert asked is not None
+            return explore_plan(self.model, predictor, features, asked, self.n_candidates, self.explore_steps)
 
-        return self._in_parts(plan_part, obs, *([] if asked is None else [asked]))
+        return self._in_parts(plan_part, obs, *([] if target is None else [target]))
 
     def _in_parts(self, function: Callable[..., th.Tensor], obs: TensorObs, *columns: th.Tensor) -> th.Tensor:
         """
@@ -341,8 +345,7 @@ class PlanActor(BasePolicy):
         if is_due.shape != (n_envs,):
             raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
         if self.plan_horizon is not None:
-            is_exploiting = deterministic and target_return is None
-            is_due |= ages >= (min(self.replan_freq, self.plan_horizon) if is_exploiting else self.plan_horizon)
+            is_due |= ages >= (min(self.replan_freq, self.plan_horizon) if deterministic else self.plan_horizon)
         plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
             rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
