@@ -302,5 +302,3 @@ def _set_rng_state(state: dict[str, Any]) -> None:
     th.set_rng_state(th.as_tensor(state["torch"]))
     if len(state["cuda"]) == th.cuda.device_count():
         th.cuda.set_rng_state_all([th.as_tensor(cuda) for cuda in state["cuda"]])
-
-
