@@ -198,7 +198,7 @@ class GAC(OfflineAlgorithm):
             )
         super()._setup_model()
         self.actor = self.policy.actor
-        self.n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
+        self._n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self._begin_rollout()
         if self.target_return is None:
             self.target_return = TargetReturn()
@@ -238,7 +238,7 @@ class GAC(OfflineAlgorithm):
         return_weight = float(self._knows_returns)
 
         for _ in range(gradient_steps):
-            batch = self._sample_batch(batch_size, 2 * self.n_steps)
+            batch = self._sample_batch(batch_size, 2 * self._n_steps)
             terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
             predictions = return_weight * terms.return_log_prob + terms.advantage_log_prob
@@ -267,7 +267,7 @@ class GAC(OfflineAlgorithm):
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
         features = self.policy.step_features(batch.observations, batch.ages)
         first_features = self.actor.extract_features(batch.first_observations)
-        encoded, scored = slice(None, self.n_steps), slice(self.n_steps, None)
+        encoded, scored = slice(None, self._n_steps), slice(self._n_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
         return elbo(
             self.actor.model,
@@ -340,14 +340,16 @@ class GAC(OfflineAlgorithm):
 
     def _assign_credit(self) -> None:
         """Estimate the advantages of all steps anew, whenever much has come to the replay buffer, and weigh steps by them."""
+        buffers = self._buffers()
         n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
         if self._credited_steps is not None:
             n_held = min(self._credited_steps, self.buffer_size)
             freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
-            returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in self._buffers())
-            if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
+            returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
+            is_known = self.actor.plan_horizon is None or all(buffer.knows_advantages for buffer in buffers)
+            # Loading may bring a smaller buffer
+            if abs(n_steps - self._credited_steps) < freq and not returns_are_new and is_known:
                 return
-        buffers = self._buffers()
         if not buffers:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         is_first, self._credited_steps = self._credited_steps is None, n_steps

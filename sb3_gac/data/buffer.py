@@ -89,6 +89,16 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return bool((self._open >= 0).any())
 
     @property
+    def knows_advantages(self) -> bool:
+        """
+        Whether there is a segment to sample: ``set_credit`` has told of trajectories that are sampled from.
+
+        :raises RuntimeError: when the buffer is empty.
+        """
+        records = self._table.selectable
+        return not np.isnan(self.advantages[records["start"] % self.buffer_size, records["column"]]).all()
+
+    @property
     def returns(self) -> Array:
         """Undiscounted returns of the closed trajectories in env units, of shape ``(n_trajectories,)``, oldest first."""
         return self._table.closed["episode_return"].copy()
@@ -257,12 +267,13 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         if plan_horizon is None:
             records, _ = self._table.draw(batch_size)
             return self._batch(records, records["start"], records["length"], np.zeros(batch_size), n_steps, env)
-        records, ages = self._table.draw(2 * batch_size)
-        rows = (records["start"] + ages) % self.buffer_size
-        advantages = self.advantages[rows, records["column"]]
-        known = np.flatnonzero(~np.isnan(advantages))  # half of them is enough, unless most of the buffer is new
-        if len(known) == 0:
-            raise RuntimeError("the buffer knows the advantage of no segment: set_credit() tells it")
+        known = np.zeros(0, dtype=np.int64)
+        while len(known) == 0:
+            records, ages = self._table.draw(2 * batch_size)
+            advantages = self.advantages[(records["start"] + ages) % self.buffer_size, records["column"]]
+            known = np.flatnonzero(~np.isnan(advantages))  # half of them is enough, unless most of the buffer is new
+            if len(known) == 0 and not self.knows_advantages:
+                raise RuntimeError("the buffer knows the advantage of no segment: set_credit() tells it")
         known = np.resize(known, batch_size)
         records, ages = records[known], ages[known]
         lengths = np.minimum(records["length"] - ages, plan_horizon)

@@ -367,10 +367,21 @@ def test_segments_start_at_every_step_whose_advantage_is_known():
         *((0, step) for step in range(9)),
         *((1, step) for step in range(4)),
     }
-    th.testing.assert_close(batch.returns, 10 * serials + starts)
+    th.testing.assert_close(batch.advantages, 10 * serials + starts)
     th.testing.assert_close(batch.lengths.float(), (th.where(serials == 0, 9.0, 4.0) - starts).clamp(max=3))
     th.testing.assert_close(batch.observations[..., 1], starts.unsqueeze(1) + batch.ages)
     assert (batch.ages.amax(dim=1) == batch.lengths - 1).all() and (batch.ages.amin(dim=1) == 0).all()
+
+
+def test_a_small_batch_of_segments_when_most_of_them_are_new():
+    buffer = make_buffer(200)
+    fill(buffer, [2])
+    assert not buffer.knows_advantages
+    buffer.set_credit(buffer.steps().indices, np.ones(2), np.ones(2))
+    fill(buffer, [150])
+    assert buffer.knows_advantages
+    for _ in range(5):
+        assert buffer.sample(1, 3, plan_horizon=3).advantages.tolist() == [1.0]
 
 
 def test_what_changes_is_seen():
