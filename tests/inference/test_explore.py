@@ -4,7 +4,7 @@ import pytest
 import torch as th
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from sb3_gac.inference import explore_plan, target_log_prob
+from sb3_gac.inference import explore, explore_plan, target_log_prob
 
 N_SAMPLES = 20_000
 SLOPE = th.tensor([0.6, -0.9])
@@ -56,16 +56,18 @@ def test_resampled_prior_plans(linear_model, target_return):
 
 @pytest.mark.parametrize("target_return", [95.0, 115.0])
 @pytest.mark.parametrize(
-    "settings",
+    ("n_candidates", "explore_steps", "step_size"),
     [
-        dict(n_candidates=64, explore_steps=5, step_size=0.1),  # what is right stays right
-        dict(n_candidates=1, explore_steps=60, step_size=0.3),  # a chain alone, from the prior
-        dict(n_candidates=64, explore_steps=5, step_size=5.0),  # unadjusted, these steps would diverge
+        (64, 5, 0.1),  # what is right stays right
+        (1, 60, 0.3),  # a chain alone, from the prior
+        (64, 5, 5.0),  # unadjusted, these steps would diverge
     ],
     ids=["resampled, then moved", "chain", "steps too long"],
 )
-def test_langevin_plans(linear_model, target_return, settings):
-    assert_exact(sample(linear_model, target_return, **settings), target_return)
+def test_langevin_plans(linear_model, monkeypatch, target_return, n_candidates, explore_steps, step_size):
+    monkeypatch.setattr(explore, "STEP_SIZE", step_size)
+    plans = sample(linear_model, target_return, n_candidates=n_candidates, explore_steps=explore_steps)
+    assert_exact(plans, target_return)
 
 
 def test_langevin_steps_leave_the_candidates(linear_model):
@@ -116,8 +118,9 @@ def test_no_gradient_is_left_in_the_model(neural_model, gradients_are_on, explor
 
 
 @pytest.mark.parametrize("step_size", [0.05, 1e6])
-def test_senseless_weights_give_finite_plans(senseless_model, step_size):
+def test_senseless_weights_give_finite_plans(senseless_model, monkeypatch, step_size):
+    monkeypatch.setattr(explore, "STEP_SIZE", step_size)
     model, _ = senseless_model
     for explore_steps in (0, 20):
-        plans = explore_plan(model, th.ones(5, 2), 100 * th.randn(5), 16, explore_steps, step_size)
+        plans = explore_plan(model, th.ones(5, 2), 100 * th.randn(5), 16, explore_steps)
         assert th.isfinite(plans).all()
