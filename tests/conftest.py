@@ -16,10 +16,15 @@ BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 ACTION = spaces.Box(-2.0, 2.0, (2,), np.float32)
 
 # A gradient step takes a millisecond; nothing here learns anything of use, values and rewards neither.
-FEW_UPDATES = dict(N_SWEEPS=1, N_OFFLINE_SWEEPS=2, N_REWARD_UPDATES=4, N_OFFLINE_REWARD_UPDATES=8)
-SMALL: dict[str, Any] = dict(
-    batch_size=4, n_encode_steps=4, n_score_steps=4, learning_starts=5, train_freq=1, gradient_steps=1, seed=0, device="cpu"
+FEW_UPDATES = dict(
+    N_SWEEPS=1,
+    N_OFFLINE_SWEEPS=2,
+    N_REWARD_UPDATES=4,
+    N_OFFLINE_REWARD_UPDATES=8,
+    N_SPREAD_UPDATES=4,
+    N_OFFLINE_SPREAD_UPDATES=8,
 )
+SMALL: dict[str, Any] = dict(batch_size=4, learning_starts=5, train_freq=1, gradient_steps=1, seed=0, device="cpu")
 
 
 class DiaryEnv(gym.Env[Any, Any]):
