@@ -29,7 +29,7 @@ class BehaviourCloning(GAC):
         plans = features.new_zeros(len(features), self.actor.plan_dim)
         action_log_prob = self.actor.model.action_log_prob(features, batch.actions, plans).mean(dim=1)
         nothing = th.zeros_like(action_log_prob)
-        return ElboTerms(action_log_prob, return_log_prob=nothing, kl=nothing)
+        return ElboTerms(action_log_prob, return_log_prob=nothing, advantage_log_prob=nothing, kl=nothing)
 
 
 def best_trajectories(trajectories: Sequence[Trajectory], fraction: float = 0.1) -> list[Trajectory]:

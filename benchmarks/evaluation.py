@@ -1,11 +1,13 @@
 """The one loop that plays episodes with what was learnt, and the evaluations in the course of a training."""
 
+import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
@@ -13,7 +15,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.envs import Task
 from benchmarks.table import Row, append_row
+from sb3_gac.actor import PlanActor
 from sb3_gac.random_state import fork_random_state
+from sb3_gac.type_aliases import TensorObs
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,6 +35,24 @@ class Predictor(Protocol):
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
         """Actions, and the state to pass with the next observations."""
+
+
+def follow_prior(actor: PlanActor, is_random: bool) -> PlanActor:
+    """
+    The same model with other plans than the best ones: what searching them is worth.
+
+    :param actor: The model as it acts; left as it is.
+    :param is_random: Whether plans are sampled from the prior, instead of its mean.
+    """
+
+    def plan(obs: TensorObs, deterministic: bool = False, target_return: Any = None) -> th.Tensor:
+        with th.no_grad():
+            prior = actor.model.plan_prior(actor.extract_features(obs))
+        return prior.at(th.randn_like(prior.mean)) if is_random else prior.mean
+
+    follower = copy.copy(actor)
+    follower.plan = plan  # type: ignore[method-assign]
+    return follower
 
 
 def make_eval_env(task: Task, n_episodes: int) -> DummyVecEnv:

@@ -31,7 +31,7 @@ from benchmarks import runner
 from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
 from benchmarks.datasets import RECIPES, dataset_id, dataset_path, generate_dataset
 from benchmarks.envs import Task, find_task
-from benchmarks.evaluation import Array, CurveCallback, evaluate, make_eval_env
+from benchmarks.evaluation import Array, CurveCallback, evaluate, follow_prior, make_eval_env
 from benchmarks.peers import PEERS, PeerLearner
 from benchmarks.recipes import change, load_recipe, load_yaml, model_arguments
 from benchmarks.table import ROOT, Row, from_root, provenance
@@ -44,7 +44,16 @@ N_EVAL_EPISODES = 50
 KEY_COLUMNS = ("algo", "task", "data", "seed", "mode", "control", "overrides")
 COLUMNS = (
     *KEY_COLUMNS,
-    *("information", "score", "mean_return", "std_return", "n_updates", "train_cpu_s"),
+    *(
+        "information",
+        "score",
+        "prior_mean_score",
+        "random_plan_score",
+        "mean_return",
+        "std_return",
+        "n_updates",
+        "train_cpu_s",
+    ),
     *("online_score", "online_mean_return", "online_std_return", "n_env_steps", "online_cpu_s"),
     *("n_eval_episodes", "n_parameters", "data_digest", "commit", "versions", "date", "command"),
 )
@@ -188,6 +197,10 @@ def run_job(
         row[f"{prefix}score"] = task.normalized_score(float(np.mean(returns)))
         row[f"{prefix}mean_return"], row[f"{prefix}std_return"] = float(np.mean(returns)), float(np.std(returns))
         row["online_cpu_s" if prefix else "train_cpu_s"] = round(cpu_seconds, 3)
+        if phase == "offline" and job.algo == "gac" and isinstance(learner, OwnLearner):
+            for name, is_random in (("prior_mean", False), ("random_plan", True)):
+                of_prior = evaluate(follow_prior(learner.model.actor, is_random), eval_env, n_eval_episodes)
+                row[f"{name}_score"] = task.normalized_score(float(np.mean(of_prior)))
         if phase == "online":
             row["n_env_steps"] = callback.num_timesteps
     eval_env.close()

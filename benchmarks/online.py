@@ -32,6 +32,9 @@ from benchmarks import runner
 from benchmarks.evaluation import Array, CurveCallback, evaluate
 from benchmarks.recipes import load_yaml, parse_zoo_value
 from benchmarks.table import Row, format_table, provenance, read_rows
+from sb3_gac import GAC
+from sb3_gac.exploration import Behaviour
+from sb3_gac.scaling import scale_actions
 
 ALGOS = {
     "gac": "sb3_gac:GAC",
@@ -179,6 +182,16 @@ def zoo_params(algo: str, env: str) -> tuple[str, dict[str, Any]]:
     return "zoo" if entry == env else f"zoo:{entry}", params
 
 
+class IndependentActions(GAC):
+    """GAC whose first actions are random and independent of each other, as SAC's."""
+
+    def _act(self, behaviour: Behaviour, envs: Array) -> Array:
+        if behaviour != Behaviour.RANDOM:
+            return super()._act(behaviour, envs)
+        actions = np.stack([self.action_space.sample() for _ in envs])
+        return scale_actions(self.action_space, actions)
+
+
 def make_env(job: Job, n_envs: int, seed: int, is_training: bool) -> VecEnv:
     """Environments behind Monitors, which see the true rewards; what is trained in sees those of the job."""
     wrapper = TerminalReward if is_training and job.rewards == "terminal" else None
@@ -191,9 +204,10 @@ def make_model(job: Job, settings: Settings) -> BaseAlgorithm:
     if settings.normalize is not None:
         env = VecNormalize(env, **settings.normalize)
     module, _, name = ALGOS[job.algo].partition(":")
-    model: BaseAlgorithm = getattr(importlib.import_module(module), name)(
-        env=env, seed=job.seed, device="cpu", **settings.params
-    )
+    algorithm = getattr(importlib.import_module(module), name)
+    if job.control == "independent-actions":
+        algorithm = IndependentActions
+    model: BaseAlgorithm = algorithm(env=env, seed=job.seed, device="cpu", **settings.params)
     return model
 
 

@@ -25,6 +25,7 @@ from sb3_gac.scaling import scale_actions, unscale_actions
 from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
 
 MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
+TARGET_ADVANTAGE = 1.0  # standard deviations that exploration seeks: a target that moves with the values
 EPISODE_CLOCK = 100  # steps at which the clock of a plan of a whole episode stands halfway
 # Arguments that are looked at whenever a plan is made or followed, as evaluations on the way do
 ACTING_SETTINGS = ("n_averaged", "exploit_steps", "explore_steps", "replan_freq")
@@ -104,6 +105,7 @@ class PlanActor(BasePolicy):
             PlanPrior(features_dim, plan_dim, actor_arch, activation_fn),
             FilmDecoder(features_dim + 1, plan_dim, action_space, actor_arch, activation_fn),
             ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
+            None if plan_horizon is None else ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
         )
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
@@ -182,8 +184,11 @@ class PlanActor(BasePolicy):
         asked = self._asked(features, target_return)
         if deterministic:
             return self._exploit(features, asked)
-        sought = self.target_return.expand(len(features)) if asked is None else asked
-        return explore_plan(self.model, features, sought, self.n_candidates, self.explore_steps)
+        predictor, target = self.model.return_predictor, self.target_return if asked is None else asked
+        if asked is None and self.model.advantage_predictor is not None:
+            predictor, target = self.model.advantage_predictor, target.new_tensor(TARGET_ADVANTAGE)
+        target = target.expand(len(features))
+        return explore_plan(self.model, predictor, features, target, self.n_candidates, self.explore_steps)
 
     @staticmethod
     def _asked(features: th.Tensor, target_return: float | np.ndarray | None) -> th.Tensor | None:
@@ -307,8 +312,7 @@ class PlanActor(BasePolicy):
         if is_due.shape != (n_envs,):
             raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
         if self.plan_horizon is not None:
-            is_exploiting = deterministic and target_return is None
-            is_due |= ages >= (min(self.replan_freq, self.plan_horizon) if is_exploiting else self.plan_horizon)
+            is_due |= ages >= (min(self.replan_freq, self.plan_horizon) if deterministic else self.plan_horizon)
         plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
             rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)

@@ -41,7 +41,6 @@ KL_LEARNING_RATE = 0.02  # of the logarithm of the coefficient
 N_STEPS, N_IMAGE_STEPS = 8, 2
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
-TARGET_ADVANTAGE = 1.0
 N_SWEEPS, N_OFFLINE_SWEEPS = 5, 25
 # Gradient steps of the decomposed rewards each time
 N_SPREAD_UPDATES, N_OFFLINE_SPREAD_UPDATES = 200, 3000
@@ -254,9 +253,8 @@ class GAC(OffPolicyAlgorithm):
             batch = self._sample_batch(batch_size, 2 * self.n_steps)
             terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
-            loss = -(
-                self.effective_horizon * terms.action_log_prob + return_weight * terms.return_log_prob - kl_coef * terms.kl
-            ).mean()
+            predictions = return_weight * terms.return_log_prob + terms.advantage_log_prob
+            loss = -(self.effective_horizon * terms.action_log_prob + predictions - kl_coef * terms.kl).mean()
 
             self.policy.optimizer.zero_grad()
             loss.backward()
@@ -290,6 +288,7 @@ class GAC(OffPolicyAlgorithm):
             batch.actions[:, scored],
             first_features,
             batch.returns,
+            batch.advantages,
             batch.weights[:, scored],
         )
 
@@ -448,10 +447,7 @@ class GAC(OffPolicyAlgorithm):
             # Of the data set alone, where there is one: it is what is learnt first
             self._take_observation_statistics(buffers[0])
             if returns_are_new or self._knows_returns:
-                if self.actor.plan_horizon is None:
-                    self.actor.set_return_statistics(th.as_tensor(returns))
-                else:
-                    self.actor.model.return_predictor.set_statistics(0.0, 1.0)
+                self.actor.set_return_statistics(th.as_tensor(returns))
         if returns_are_new or self._knows_returns:
             assert self.target_return is not None
             self.target_return.fit(returns)
@@ -482,7 +478,7 @@ class GAC(OffPolicyAlgorithm):
         """The policy explores with the target, also when it is used alone."""
         assert self.target_return is not None
         if self.target_return.value is not None:
-            self.actor.target_return.fill_(self.target_return.value if self.actor.plan_horizon is None else TARGET_ADVANTAGE)
+            self.actor.target_return.fill_(self.target_return.value)
             if hasattr(self, "_logger"):  # there is none before the first learning
                 self.logger.record("rollout/target_return", self.target_return.value)
 

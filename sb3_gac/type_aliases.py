@@ -15,17 +15,18 @@ DatasetSource: TypeAlias = Any
 
 class TrajectoryBatch(NamedTuple):
     """
-    Trajectories sampled from a buffer, each seen through ``n_steps`` of its steps.
+    Trajectories, or segments of them, sampled from a buffer, each seen through ``n_steps`` of its steps.
 
-    Steps are drawn with replacement among the real steps of each trajectory: there is no padding.
+    Steps are drawn with replacement among the real steps of each: there is no padding.
 
     :param observations: Sampled observations, of shape ``(batch_size, n_steps, *obs_shape)`` in the dtype of the space;
         a dict of such tensors for Dict spaces.
     :param actions: Buffer actions of the same steps, of shape ``(batch_size, n_steps, action_dim)``;
         Box actions lie in [-1, 1], the others are the integers as floats.
-    :param first_observations: First observation of each trajectory, of shape ``(batch_size, *obs_shape)``.
+    :param first_observations: First observation of each, of shape ``(batch_size, *obs_shape)``.
     :param returns: Undiscounted return of each whole trajectory in env units, of shape ``(batch_size,)``.
-    :param lengths: Number of steps of each whole trajectory, of shape ``(batch_size,)``.
+    :param advantages: Standardised advantage of each segment, of shape ``(batch_size,)``; 0 for whole trajectories.
+    :param lengths: Number of steps of each, of shape ``(batch_size,)``.
     :param ages: Number of steps taken before each sampled step, of shape ``(batch_size, n_steps)``.
     :param weights: What the likelihood of each sampled action counts, one on average, of shape ``(batch_size, n_steps)``.
     """
@@ -34,6 +35,7 @@ class TrajectoryBatch(NamedTuple):
     actions: th.Tensor
     first_observations: TensorObs
     returns: th.Tensor
+    advantages: th.Tensor
     lengths: th.Tensor
     ages: th.Tensor
     weights: th.Tensor
@@ -100,15 +102,17 @@ class PlanGaussian(NamedTuple):
 
 class ElboTerms(NamedTuple):
     """
-    The three terms of the evidence lower bound, in nats, one value per trajectory of shape ``(batch_size,)``.
+    The terms of the evidence lower bound, in nats, one value per trajectory of shape ``(batch_size,)``.
 
     :param action_log_prob: Mean log-likelihood of one action, log π(a_t | o_t, z), weighted where steps are.
     :param return_log_prob: Log-likelihood of the standardised return, log p(y | z, o_1), averaged over the ensemble.
+    :param advantage_log_prob: That of the standardised advantage of a segment; 0 for plans of whole trajectories.
     :param kl: Divergence of the posterior from the prior, KL(q(z | trajectory) || p(z | o_1)).
     """
 
     action_log_prob: th.Tensor
     return_log_prob: th.Tensor
+    advantage_log_prob: th.Tensor
     kl: th.Tensor
 
 

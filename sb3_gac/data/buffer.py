@@ -246,7 +246,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """
         if plan_horizon is None:
             records, _ = self._table.draw(batch_size)
-            return self._batch(records, records["start"], records["length"], records["episode_return"], n_steps, env)
+            return self._batch(records, records["start"], records["length"], np.zeros(batch_size), n_steps, env)
         records, ages = self._table.draw(2 * batch_size)
         rows = (records["start"] + ages) % self.buffer_size
         advantages = self.advantages[rows, records["column"]]
@@ -380,7 +380,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         return map_observations(lambda array: _take(array, indices), self.observations)
 
     def _batch(
-        self, records: Array, starts: Array, lengths: Array, returns: Array, n_steps: int, env: VecNormalize | None
+        self, records: Array, starts: Array, lengths: Array, advantages: Array, n_steps: int, env: VecNormalize | None
     ) -> TrajectoryBatch:
         columns = records["column"][:, None]
         steps = (np.random.rand(len(records), n_steps) * lengths[:, None]).astype(np.int64)
@@ -393,7 +393,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             observations=self._tensor_obs(indices, env),
             actions=self.to_torch(actions, copy=False),
             first_observations=self._tensor_obs(first_indices, env),
-            returns=self.to_torch(returns.astype(np.float32), copy=False),
+            returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
+            advantages=self.to_torch(advantages.astype(np.float32), copy=False),
             lengths=self.to_torch(lengths.copy(), copy=False),
             ages=self.to_torch(steps, copy=False),
             weights=self.to_torch(weights, copy=False),

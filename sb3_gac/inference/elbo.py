@@ -13,6 +13,7 @@ def elbo(
     actions: th.Tensor,
     first_features: th.Tensor,
     returns: th.Tensor,
+    advantages: th.Tensor,
     weights: th.Tensor,
 ) -> ElboTerms:
     """
@@ -24,11 +25,17 @@ def elbo(
     :param actions: Buffer actions of these steps, of shape ``(batch_size, n_steps, action_dim)``.
     :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
     :param returns: Returns in env units, of shape ``(batch_size,)``.
+    :param advantages: Standardised advantages of the segments, of shape ``(batch_size,)``; not used without their predictor.
     :param weights: What the likelihood of each action counts, of shape ``(batch_size, n_steps)``.
     """
     plans = posterior.at(th.randn_like(posterior.mean))
+    return_log_prob = model.return_predictor.log_prob(returns, plans, first_features)
+    advantage_log_prob = th.zeros_like(return_log_prob)
+    if model.advantage_predictor is not None:
+        advantage_log_prob = model.advantage_predictor.log_prob(advantages, plans, first_features)
     return ElboTerms(
         action_log_prob=(weights * model.action_log_prob(features, actions, plans)).mean(dim=1),
-        return_log_prob=model.return_log_prob(returns, plans, first_features),
+        return_log_prob=return_log_prob,
+        advantage_log_prob=advantage_log_prob,
         kl=posterior.kl_from(model.plan_prior(first_features)),
     )

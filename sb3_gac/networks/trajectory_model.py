@@ -15,14 +15,28 @@ class TrajectoryModel(nn.Module):
 
     :param prior: Prior over plans.
     :param decoder: Policy that follows a plan.
-    :param return_predictor: Distribution of the return of a plan.
+    :param return_predictor: Distribution of the return of the trajectory that follows a plan.
+    :param advantage_predictor: Distribution of the standardised advantage of the segment that follows it; ``None`` where plans
+        are of whole trajectories.
     """
 
-    def __init__(self, prior: PlanPrior, decoder: PlanDecoder, return_predictor: ReturnPredictor) -> None:
+    def __init__(
+        self,
+        prior: PlanPrior,
+        decoder: PlanDecoder,
+        return_predictor: ReturnPredictor,
+        advantage_predictor: ReturnPredictor | None = None,
+    ) -> None:
         super().__init__()
         self.prior = prior
         self.decoder = decoder
         self.return_predictor = return_predictor
+        self.advantage_predictor = advantage_predictor
+
+    @property
+    def critic(self) -> ReturnPredictor:
+        """What exploitation maximises: the advantage of segments, the return of whole trajectories."""
+        return self.return_predictor if self.advantage_predictor is None else self.advantage_predictor
 
     def plan_prior(self, first_features: th.Tensor) -> PlanGaussian:
         """
@@ -42,26 +56,6 @@ class TrajectoryModel(nn.Module):
         :param plans: Plans of shape ``(batch_size, plan_dim)``.
         """
         return self.decoder.action_log_prob(features, actions, plans)
-
-    def return_log_prob(self, returns: th.Tensor, plans: th.Tensor, first_features: th.Tensor) -> th.Tensor:
-        """
-        log p(y | z, o_1) of the standardised return, of shape ``(batch_size,)``.
-
-        :param returns: Returns in env units, of shape ``(batch_size,)``.
-        :param plans: Plans of shape ``(batch_size, plan_dim)``.
-        :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
-        """
-        return self.return_predictor.log_prob(returns, plans, first_features)
-
-    def predict_return(self, plans: th.Tensor, first_features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """
-        Mean and log standard deviation of the standardised return by each member, of shape ``(n_members, batch_size)``.
-
-        :param plans: Plans of shape ``(batch_size, plan_dim)``.
-        :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
-        """
-        prediction: tuple[th.Tensor, th.Tensor] = self.return_predictor(plans, first_features)
-        return prediction
 
     def act(self, features: th.Tensor, plans: th.Tensor, deterministic: bool) -> th.Tensor:
         """
