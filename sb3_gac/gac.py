@@ -111,7 +111,6 @@ class GAC(OffPolicyAlgorithm):
     policy: LatentPlanPolicy
     actor: PlanActor
     replay_buffer: TrajectoryReplayBuffer | None
-    n_steps: int
 
     def __init__(
         self,
@@ -217,10 +216,14 @@ class GAC(OffPolicyAlgorithm):
             )
         super()._setup_model()
         self.actor = self.policy.actor
-        self.n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self._begin_rollout()
         if self.target_return is None:
             self.target_return = TargetReturn()
+
+    @property
+    def n_sampled_steps(self) -> int:
+        """Steps of a trajectory that are encoded, and number of others that are scored."""
+        return N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
 
     @property
     def critic(self) -> PlanActor:
@@ -250,7 +253,7 @@ class GAC(OffPolicyAlgorithm):
         return_weight = float(self._knows_returns)
 
         for _ in range(gradient_steps):
-            batch = self._sample_batch(batch_size, 2 * self.n_steps)
+            batch = self._sample_batch(batch_size, 2 * self.n_sampled_steps)
             terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
             predictions = return_weight * terms.return_log_prob + terms.advantage_log_prob
@@ -279,7 +282,7 @@ class GAC(OffPolicyAlgorithm):
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
         features = self.policy.step_features(batch.observations, batch.ages)
         first_features = self.actor.extract_features(batch.first_observations)
-        encoded, scored = slice(None, self.n_steps), slice(self.n_steps, None)
+        encoded, scored = slice(None, self.n_sampled_steps), slice(self.n_sampled_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
         return elbo(
             self.actor.model,
@@ -357,16 +360,17 @@ class GAC(OffPolicyAlgorithm):
 
     def _assign_credit(self) -> None:
         """Estimate the advantages of all steps anew, whenever much has come to the replay buffer, and weigh steps by them."""
-        n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
-        if self._credited_steps is not None:
-            n_held = min(self._credited_steps, self.buffer_size)
-            freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
-            returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in self._buffers())
-            if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
-                return
         buffers = self._buffers()
         if not buffers:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
+        n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
+        needs_advantages = self.actor.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers)
+        if self._credited_steps is not None and not needs_advantages:
+            n_held = min(self._credited_steps, self.buffer_size)
+            freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
+            returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
+            if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
+                return
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
         if self.advantage_temperature is None and self.actor.plan_horizon is None:

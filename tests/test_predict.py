@@ -7,7 +7,7 @@ from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sb3_gac import GAC
+from sb3_gac import GAC, actor
 
 N_ENVS = 3
 
@@ -63,12 +63,12 @@ def steps_that_plan(model: GAC, monkeypatch, n_steps: int, **kwargs) -> list[int
 def test_when_plans_are_renewed(
     small_gac, make_dataset, monkeypatch, plan_horizon, replan_freq, when_exploiting, when_exploring, how
 ):
-    """Exploitation renews its plan, exploration and whoever asks for a return hold theirs for its horizon."""
+    """Exploitation renews its plan, also of a return that is asked for; exploration holds it for its horizon."""
     kwargs = dict(plan_horizon=plan_horizon, replan_freq=replan_freq)
     model = small_gac(policy_kwargs=kwargs).learn_offline(make_dataset(), 1)
     asked = dict(target_return=0.5) if how == "asking" else {}
     planned_at = steps_that_plan(model, monkeypatch, 14, deterministic=how != "exploring", **asked)
-    assert planned_at == (when_exploiting if how == "exploiting" else when_exploring)
+    assert planned_at == (when_exploring if how == "exploring" else when_exploiting)
 
 
 def test_by_default_a_plan_is_of_20_steps_and_exploitation_renews_it_every_five(small_gac, make_dataset, monkeypatch):
@@ -151,6 +151,22 @@ def test_exploring_acts_at_random(model):
     assert not np.allclose(*actions)
 
 
+@pytest.mark.parametrize("plan_horizon", [20, None])
+def test_exploration_seeks_an_advantage_or_a_return(small_gac, make_dataset, monkeypatch, plan_horizon):
+    """One standard deviation of the advantages of segments; the target return of whole trajectories, or one asked for."""
+    model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
+    sought = []
+    monkeypatch.setattr(
+        actor, "explore_plan", lambda _, predictor, features, target, *args: sought.append((predictor, target.tolist()))
+    )
+    for target_return in (None, 7.0):
+        model.actor.plan(th.zeros(2, 3), target_return=target_return)
+    networks = model.actor.model
+    assert networks.critic is (networks.return_predictor if plan_horizon is None else networks.advantage_predictor)
+    by_itself = pytest.approx([model.target_return.value] * 2) if plan_horizon is None else [1.0, 1.0]
+    assert sought == [(networks.critic, by_itself), (networks.return_predictor, [7.0, 7.0])]
+
+
 def test_exploring_can_be_repeated(model):
     actions = []
     for _ in range(2):
@@ -176,7 +192,7 @@ def test_a_return_can_be_asked_for(model, monkeypatch):
 
     def predicted(target_return: float) -> float:
         _, state = model.policy.predict(obs.numpy(), deterministic=True, target_return=target_return)
-        means, _ = model.actor.model.predict_return(th.as_tensor(state.plans), features)
+        means, _ = model.actor.model.return_predictor(th.as_tensor(state.plans), features)
         return predictor.unstandardise(means.mean(dim=0)).mean().item()
 
     low, high = predicted(-1000.0), predicted(1000.0)

@@ -259,7 +259,11 @@ def test_action_noise(small_gac, diary_env, n_envs):
         (None, 1.0, [2, 1, 1, 1]),  # both start, then whoever has ended: the first after 4 and 8 steps, the second after 6
         (None, 0.0, [2, 1, 1, 1]),
         (5, 1.0, [2, 1, 1, 1, 1, 1]),  # exploration also after 5 and 11 steps of the second
-        (5, 0.0, [2, 2, 1, 1, 2, 1, 1]),  # exploitation every 3 steps of both: 3, 4, 6, 7, 8 and 9, 11
+        (
+            5,
+            0.0,
+            [2, 2, 1, 1, 1, 1, 1, 1],
+        ),  # exploitation every 3 steps: after 3, 7 and 11 of the first, 3 and 9 of the second
     ],
 )
 def test_when_rollouts_plan(small_gac, diary_env, monkeypatch, plan_horizon, explore_ratio, n_planned):
@@ -328,7 +332,7 @@ def test_what_is_logged(small_gac, diary_env):
     assert [log.get("train/n_updates") for log in logs] == [None, 4, 9, 14]
     # All returns are equal: the target stands there
     assert logs[-1]["rollout/target_return"] == 15.0
-    for name in ("loss", "action_log_prob", "return_log_prob", "kl", "kl_coef"):
+    for name in ("loss", "action_log_prob", "return_log_prob", "advantage_log_prob", "kl", "kl_coef"):
         assert np.isfinite(logs[-1][f"train/{name}"])
 
 
@@ -497,9 +501,7 @@ class TestReturns:
         model.learn(2, reset_num_timesteps=False)
         episode_return = 60 * 61 / 2
         assert model.target_return.value == episode_return
-        # Advantages of segments come standardised; exploration asks for one standard deviation of them
-        expected = (episode_return, episode_return) if plan_horizon is None else (1.0, 0.0)
-        assert (model.actor.target_return.item(), predictor.return_mean.item()) == expected
+        assert (model.actor.target_return.item(), predictor.return_mean.item()) == (episode_return, episode_return)
         assert not th.equal(parameters_to_vector(predictor.parameters()), before)
 
     def test_while_they_do_not_vary_nothing_blows_up(self, small_gac, diary_env):

@@ -122,7 +122,7 @@ def test_frames_are_stacked(small_gac, diary_env):
 
 @pytest.mark.parametrize(("space", "n_steps"), [(VECTOR, 8), (IMAGE, 2), (OBSERVATION_SPACES["Dict"], 2)])
 def test_fewer_steps_of_images(small_gac, diary_env, space, n_steps):
-    assert small_gac(diary_env(space), **policy_for(space)).n_steps == n_steps
+    assert small_gac(diary_env(space), **policy_for(space)).n_sampled_steps == n_steps
 
 
 def test_images_that_are_normalized_already(small_gac, diary_env):

@@ -241,22 +241,28 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         :param n_steps: Number of steps drawn uniformly from each of them.
         :param env: Normalises the observations; returns stay in env units.
         :param plan_horizon: Length of a segment, which starts at any step and ends with its trajectory at the latest; ``None``
-            draws whole trajectories, by their lengths.
-        :raises RuntimeError: when the buffer is empty, or knows the advantage of no segment.
+            draws whole trajectories, by their lengths. Segments whose advantage is known, unless none is: it is then NaN.
+        :raises RuntimeError: when the buffer is empty.
         """
         if plan_horizon is None:
             records, _ = self._table.draw(batch_size)
             return self._batch(records, records["start"], records["length"], np.zeros(batch_size), n_steps, env)
-        records, ages = self._table.draw(2 * batch_size)
-        rows = (records["start"] + ages) % self.buffer_size
-        advantages = self.advantages[rows, records["column"]]
-        known = np.flatnonzero(~np.isnan(advantages))  # half of them is enough, unless most of the buffer is new
-        if len(known) == 0:
-            raise RuntimeError("the buffer knows the advantage of no segment: set_credit() tells it")
-        known = np.resize(known, batch_size)
-        records, ages = records[known], ages[known]
+        drawn, knows_advantages = np.zeros(0, dtype=np.int64), self.knows_advantages
+        while len(drawn) == 0:  # once, unless most of the buffer is new
+            records, ages = self._table.draw(2 * batch_size)
+            advantages = self.advantages[(records["start"] + ages) % self.buffer_size, records["column"]]
+            drawn = np.flatnonzero(~np.isnan(advantages) | (not knows_advantages))
+        drawn = np.resize(drawn, batch_size)
+        records, ages = records[drawn], ages[drawn]
         lengths = np.minimum(records["length"] - ages, plan_horizon)
-        return self._batch(records, records["start"] + ages, lengths, advantages[known], n_steps, env)
+        return self._batch(records, records["start"] + ages, lengths, advantages[drawn], n_steps, env)
+
+    @property
+    def knows_advantages(self) -> bool:
+        """Whether the advantage of any segment that ``sample`` could draw is known: where any are, those that start first."""
+        records = self._table.selectable
+        first_advantages = self.advantages[records["start"] % self.buffer_size, records["column"]]
+        return not bool(np.isnan(first_advantages).all())
 
     def steps(self) -> StepTable:
         """

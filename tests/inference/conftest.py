@@ -71,6 +71,7 @@ def neural_model() -> TrajectoryModel:
         PlanPrior(FEATURES_DIM, 4, [16], nn.Tanh),
         FilmDecoder(FEATURES_DIM, 4, spaces.Box(-1.0, 1.0, (3,), np.float32), [16], nn.Tanh),
         ReturnPredictor(FEATURES_DIM, 4, [16], nn.Tanh, n_members=3),
+        ReturnPredictor(FEATURES_DIM, 4, [16], nn.Tanh, n_members=3),
     )
     nn.init.normal_(model.prior.net[-1].weight, std=0.2)
     model.return_predictor.set_statistics(mean=100.0, std=10.0)

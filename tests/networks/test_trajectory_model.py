@@ -20,18 +20,23 @@ def make_model(net_arch=(8,), space=BOX, activation_fn=nn.ReLU) -> TrajectoryMod
     )
 
 
-def test_decoder_and_return_predictor_see_the_plan():
+def test_the_decoder_acts_and_scores():
     model = make_model()
     features, actions = th.randn(BATCH_SIZE, N_STEPS, FEATURES_DIM), 2 * th.rand(BATCH_SIZE, N_STEPS, 2) - 1
-    first_features, returns, plans = features[:, 0], th.randn(BATCH_SIZE), th.randn(BATCH_SIZE, PLAN_DIM)
-    decoder, predictor = model.decoder, model.return_predictor
+    first_features, plans, decoder = features[:, 0], th.randn(BATCH_SIZE, PLAN_DIM), model.decoder
     for found, expected in (
         (model.action_log_prob(features, actions, plans), decoder.action_log_prob(features, actions, plans)),
         (model.act(first_features, plans, True), decoder.act(first_features, plans, True)),
-        (model.return_log_prob(returns, plans, first_features), predictor.log_prob(returns, plans, first_features)),
-        (model.predict_return(plans, first_features)[0], predictor(plans, first_features)[0]),
     ):
         th.testing.assert_close(found, expected)
+
+
+def test_the_critic_is_the_advantage_predictor_where_there_is_one():
+    model = make_model()
+    assert model.critic is model.return_predictor
+    advantage_predictor = ReturnPredictor(FEATURES_DIM, PLAN_DIM, [8], nn.ReLU)
+    of_segments = TrajectoryModel(model.prior, model.decoder, model.return_predictor, advantage_predictor)
+    assert of_segments.critic is advantage_predictor
 
 
 def test_the_prior_is_the_one_of_the_first_observation():
@@ -52,8 +57,8 @@ def test_uniform_weights_give_finite_answers(net_arch, space, activation_fn):
     plans = prior.at(th.randn_like(prior.mean))
     action = model.act(features[:, 0], plans, deterministic=False)
     log_prob = model.action_log_prob(features, action.unsqueeze(1).expand(-1, N_STEPS, -1), plans)
-    return_log_prob = model.return_log_prob(100 * th.randn(BATCH_SIZE), plans, features[:, 0])
-    for answer in (*prior, action, log_prob, return_log_prob, *model.predict_return(plans, features[:, 0])):
+    return_log_prob = model.return_predictor.log_prob(100 * th.randn(BATCH_SIZE), plans, features[:, 0])
+    for answer in (*prior, action, log_prob, return_log_prob, *model.return_predictor(plans, features[:, 0])):
         assert th.isfinite(answer).all()
     (log_prob.mean() + return_log_prob.mean()).backward()
     assert all(th.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None)
