@@ -263,7 +263,7 @@ def test_action_noise(small_gac, diary_env, n_envs):
             5,
             0.0,
             [2, 2, 1, 1, 1, 1, 1, 1],
-        ),  # exploitation every 3 steps: after 3, 7 and 11 of the first, 3 and 9 of the second
+        ),  # exploitation also: 3, 7 and 11 of the first, 3 and 9 of the second
     ],
 )
 def test_when_rollouts_plan(small_gac, diary_env, monkeypatch, plan_horizon, explore_ratio, n_planned):
