@@ -1,6 +1,8 @@
 """The actor: the generative model, and the inference of plans on it."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
 
 MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
 TARGET_ADVANTAGE = 1.0  # standard deviations that exploration seeks: a target that moves with the values
+# Candidates of all environments that are looked at together: each takes about ten kilobytes
+CANDIDATES_AT_ONCE = 2**14
 EPISODE_CLOCK = 100  # steps at which the clock of a plan of a whole episode stands halfway
 # Arguments that are looked at whenever a plan is made or followed, as evaluations on the way do
 ACTING_SETTINGS = ("n_averaged", "exploit_steps", "explore_steps", "replan_freq")
@@ -179,25 +183,50 @@ class PlanActor(BasePolicy):
             when exploiting and the moving target when exploring.
         :raises ValueError: when ``target_return`` has another shape.
         """
-        with th.no_grad():
-            features = self.extract_features(obs)
-        asked = self._asked(features, target_return)
-        if deterministic:
-            return self._exploit(features, asked)
-        predictor, target = self.model.return_predictor, self.target_return if asked is None else asked
-        if asked is None and self.model.advantage_predictor is not None:
-            predictor, target = self.model.advantage_predictor, target.new_tensor(TARGET_ADVANTAGE)
-        target = target.expand(len(features))
-        return explore_plan(self.model, predictor, features, target, self.n_candidates, self.explore_steps)
+        n_envs = _n_rows(obs)
+        predictor, target = self.model.return_predictor, self._asked(n_envs, target_return)
+        if target is None and not deterministic:
+            target = self.target_return.expand(n_envs)
+            if self.model.advantage_predictor is not None:
+                predictor, target = self.model.advantage_predictor, th.full_like(target, TARGET_ADVANTAGE)
 
-    @staticmethod
-    def _asked(features: th.Tensor, target_return: float | np.ndarray | None) -> th.Tensor | None:
+        def plan_part(part: TensorObs, asked: th.Tensor | None = None) -> th.Tensor:
+            with th.no_grad():
+                features = self.extract_features(part)
+            if deterministic:
+                return self._exploit(features, asked)
+            assert asked is not None
+            return explore_plan(self.model, predictor, features, asked, self.n_candidates, self.explore_steps)
+
+        return self._in_parts(plan_part, obs, *([] if target is None else [target]))
+
+    def _in_parts(self, function: Callable[..., th.Tensor], obs: TensorObs, *columns: th.Tensor) -> th.Tensor:
+        """
+        What a function makes of observations and other columns, a few rows at a time: memory does not grow with their number.
+
+        :param function: Called with a part of the observations, and of each column.
+        :param obs: Observations of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
+        :param columns: Tensors of as many rows.
+        """
+        n_at_once = max(CANDIDATES_AT_ONCE // self.n_candidates, 1)
+        if (n_envs := _n_rows(obs)) <= n_at_once:
+            return function(obs, *columns)
+        for start in range(0, n_envs, n_at_once):
+            rows = slice(start, start + n_at_once)
+            part = function(_take(obs, rows), *(column[rows] for column in columns))
+            if start == 0:  # small tensors that are kept among large ones keep memory from being used again
+                made = part.new_empty((n_envs, *part.shape[1:]))
+            made[rows] = part
+            del part
+        return made
+
+    def _asked(self, n_envs: int, target_return: float | np.ndarray | None) -> th.Tensor | None:
         if target_return is None:
             return None
-        asked = features.new_tensor(target_return)
-        if asked.shape not in ((), (len(features),)):
-            raise ValueError(f"target_return has the shape {tuple(asked.shape)}, expected a number or {(len(features),)}")
-        return asked.expand(len(features))
+        asked = self.target_return.new_tensor(target_return)
+        if asked.shape not in ((), (n_envs,)):
+            raise ValueError(f"target_return has the shape {tuple(asked.shape)}, expected a number or {(n_envs,)}")
+        return asked.expand(n_envs)
 
     def _exploit(self, features: th.Tensor, target_return: th.Tensor | None) -> th.Tensor:
         return exploit_plan(self.model, features, self.candidate_noise, self.n_averaged, self.exploit_steps, target_return)
@@ -215,21 +244,24 @@ class PlanActor(BasePolicy):
             clock = 2 * ages / self.plan_horizon - 1
         return th.cat((self.extract_features(obs), clock.unsqueeze(-1).float()), dim=-1)
 
-    def forward(self, obs: TensorObs, plans: th.Tensor, ages: th.Tensor, deterministic: bool = False) -> th.Tensor:
+    def forward(
+        self, obs: TensorObs, plans: th.Tensor | None = None, ages: th.Tensor | None = None, deterministic: bool = False
+    ) -> th.Tensor:
         """
         Actions in [-1, 1] (Box) or integers, of shape ``(n_envs, action_dim)``.
 
         :param obs: Current observations, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
-        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``.
-        :param ages: Number of actions taken with each plan before, of shape ``(n_envs,)``.
-        :param deterministic: Whether to take the most likely action.
+        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``; ``None`` makes them for these observations.
+        :param ages: Number of actions taken with each plan before, of shape ``(n_envs,)``; ``None`` for none.
+        :param deterministic: Whether to take the most likely action, and to exploit where plans are made.
         """
+        plans = self.plan(obs, deterministic) if plans is None else plans
+        ages = plans.new_zeros(len(plans)) if ages is None else ages
         features = self.decoder_features(obs, ages)
         return self.model.act(features, plans, deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        plans = self.plan(observation, deterministic)
-        actions: th.Tensor = self(observation, plans, plans.new_zeros(len(plans)), deterministic)
+        actions: th.Tensor = self(observation, deterministic=deterministic)
         return actions
 
     def predict(
@@ -261,14 +293,15 @@ class PlanActor(BasePolicy):
                 "Gymnasium's API, `obs = vec_env.reset()` the one of vectorised environments."
             )
         obs_tensor, is_vectorized = self.obs_to_tensor(observation)
-        n_envs = len(next(iter(obs_tensor.values()))) if isinstance(obs_tensor, dict) else len(obs_tensor)
+        n_envs = _n_rows(obs_tensor)
 
         with th.no_grad():
             if state is None:
                 plans, ages = self.plan(obs_tensor, deterministic, target_return), np.zeros(n_envs, dtype=np.int64)
             else:
                 plans, ages = self._carry(state, n_envs, episode_start, obs_tensor, deterministic, target_return)
-            buffer_actions = self(obs_tensor, plans, th.as_tensor(ages, device=plans.device), deterministic).cpu().numpy()
+            act = partial(self, deterministic=deterministic)
+            buffer_actions = self._in_parts(act, obs_tensor, plans, th.as_tensor(ages, device=plans.device)).cpu().numpy()
 
         actions = unscale_actions(self.action_space, buffer_actions)
         if not is_vectorized:
@@ -316,7 +349,7 @@ class PlanActor(BasePolicy):
         plans = th.as_tensor(last_plans, device=self.device)
         if is_due.any():
             rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
-            due_obs = {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
+            due_obs = _take(obs, rows)
             if target_return is not None and np.ndim(target_return) > 0:
                 if np.shape(target_return) != (n_envs,):
                     raise ValueError(
@@ -327,3 +360,11 @@ class PlanActor(BasePolicy):
             plans[rows] = self.plan(due_obs, deterministic, target_return)
             ages = np.where(is_due, 0, ages)
         return plans, ages
+
+
+def _n_rows(obs: TensorObs) -> int:
+    return len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)
+
+
+def _take(obs: TensorObs, rows: slice | th.Tensor) -> TensorObs:
+    return {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]

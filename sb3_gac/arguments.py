@@ -33,6 +33,8 @@ def check_arguments(model: Any) -> None:
     for name in SHARES:
         check(name, 0 <= getattr(model, name) <= 1, "in [0, 1]")
     check("gradient_steps", model.gradient_steps == int(model.gradient_steps), "a whole number")
+    train_freq = model.train_freq[0] if isinstance(model.train_freq, tuple) else model.train_freq
+    check("train_freq", not isinstance(train_freq, int) or train_freq >= 1, "at least 1")  # less never ends a rollout
     temperature = model.advantage_temperature
     check("advantage_temperature", temperature is None or temperature > 0, "above 0 or None")
     is_learnt, is_number = model.kl_coef == "auto", not isinstance(model.kl_coef, str)

@@ -32,17 +32,19 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_gac.atomic import discard, lock_folder, replace_when_complete
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
-from sb3_gac.data.stored_buffer import read_buffer
+from sb3_gac.data.stored_buffer import read_buffer, write_buffer
 from sb3_gac.digest import file_digest
 from sb3_gac.gac import GAC
 from sb3_gac.offline_env import OfflineVecEnv
 
-MODEL, REPLAY_BUFFER, OFFLINE_BUFFER, STATE = "model.zip", "replay_buffer.pkl", "offline_buffer.pkl", "state.pkl"
+MODEL, STATE = "model.zip", "state.pkl"
+REPLAY_BUFFER, OFFLINE_BUFFER = "replay_buffer.safetensors", "offline_buffer.safetensors"
+CREDIT = ("weights", "advantages")  # arrays of what steps are worth
 # Written last: sha256 of all other files
 MANIFEST = "manifest.json"
 NAME = re.compile(r"checkpoint_(\d+)")
 
-# Data sets that a checkpoint of this process holds: their rows and the file. Only the weights of their steps change,
+# Data sets that a checkpoint of this process holds: their rows and the file. Only what their steps are worth changes,
 # which each checkpoint has in its state: the file is linked, not copied.
 _offline_files: "weakref.WeakKeyDictionary[TrajectoryReplayBuffer, tuple[int, Path]]" = weakref.WeakKeyDictionary()
 
@@ -83,7 +85,7 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
 
     ``learn(total - model.num_timesteps, reset_num_timesteps=False)`` goes on online, and
     ``learn_offline(None, total - model.num_timesteps, reset_num_timesteps=False)`` with the data set, which is loaded too.
-    The files are pickles: load only what you trust.
+    Model and state are pickles: load only what you trust.
 
     :param path: A checkpoint, or the folder of a run, whose newest checkpoint is loaded.
     :param env: Environments made as those of the run; a ``VecNormalize`` takes up the statistics saved.
@@ -102,20 +104,23 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
         raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
     files = _verify(checkpoint)
     model = model_class.load(checkpoint / MODEL, env, **kwargs)
-    state = _unpickle(checkpoint / STATE)
+    with (checkpoint / STATE).open("rb") as stream:
+        state = pickle.load(stream)
     if env is not None and model.n_envs != state["n_envs"]:
         raise ValueError(f"{checkpoint} was saved with {state['n_envs']} environments, it cannot go on with {model.n_envs}")
+    if env is not None:  # first: what has seen nothing yet would take its statistics from the replay buffer
+        _restore_normalization(model, state["normalization"], checkpoint)
     if REPLAY_BUFFER in files:
         model.load_replay_buffer(checkpoint / REPLAY_BUFFER)
     if OFFLINE_BUFFER in files:
-        buffer: TrajectoryReplayBuffer = read_buffer(checkpoint / OFFLINE_BUFFER)
-        buffer.device = model.device
-        buffer.weights[: buffer.size()] = state["offline_weights"]
+        credit = state["offline_credit"]
+        shape = len(credit["weights"]), model.observation_space, model.action_space
+        buffer = read_buffer(checkpoint / OFFLINE_BUFFER, TrajectoryReplayBuffer(*shape, device=model.device))
+        for name, array in credit.items():
+            getattr(buffer, name)[: buffer.size()] = array
         model.offline_buffer = buffer
         _offline_files[buffer] = buffer.n_transitions, checkpoint / OFFLINE_BUFFER
     model._last_obs = None
-    if env is not None:
-        _restore_normalization(model, state["normalization"], checkpoint)
     _set_rng_state(state["rng"])
     _restart(model, state["seed"])
     return model
@@ -207,20 +212,21 @@ def _write(model: GAC, seed: int, folder: Path) -> None:
         if (linked := _link_offline_file(model.offline_buffer, folder / OFFLINE_BUFFER)) is not None:
             digests[OFFLINE_BUFFER] = linked
         else:
-            _pickle(model.offline_buffer, folder / OFFLINE_BUFFER)
+            write_buffer(folder / OFFLINE_BUFFER, model.offline_buffer)
     model.save(folder / MODEL)
     if model.replay_buffer is not None:
-        _pickle(model.replay_buffer, folder / REPLAY_BUFFER)
+        write_buffer(folder / REPLAY_BUFFER, model.replay_buffer)
     normalizer = model._vec_normalize_env
     offline = model.offline_buffer
     state = {
         "seed": seed,
         "n_envs": model.n_envs,
-        "offline_weights": None if offline is None else offline.weights[: offline.size()],
+        "offline_credit": None if offline is None else {name: getattr(offline, name)[: offline.size()] for name in CREDIT},
         "normalization": None if normalizer is None else _statistics(normalizer),
         "rng": _rng_state(),
     }
-    _pickle(state, folder / STATE)
+    with (folder / STATE).open("wb") as stream:
+        pickle.dump(state, stream, protocol=pickle.HIGHEST_PROTOCOL)
     digests |= {file.name: file_digest(file) for file in sorted(folder.iterdir()) if file.name not in digests}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2), encoding="utf-8")
 
@@ -296,13 +302,3 @@ def _set_rng_state(state: dict[str, Any]) -> None:
     th.set_rng_state(th.as_tensor(state["torch"]))
     if len(state["cuda"]) == th.cuda.device_count():
         th.cuda.set_rng_state_all([th.as_tensor(cuda) for cuda in state["cuda"]])
-
-
-def _pickle(data: Any, file: Path) -> None:
-    with file.open("wb") as stream:
-        pickle.dump(data, stream, protocol=pickle.HIGHEST_PROTOCOL)
-
-
-def _unpickle(file: Path) -> Any:
-    with file.open("rb") as stream:
-        return pickle.load(stream)

@@ -13,4 +13,4 @@ def require(extra: str, *modules: str) -> None:
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise ImportError(f'{" and ".join(missing)} missing: pip install "sb3-gac[{extra}]"')
+        raise ImportError(f'{" and ".join(missing)} missing: pip install ".[{extra}]"')

@@ -1,13 +1,13 @@
 """The training environments as ``learn`` sees them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from copy import copy
 from functools import update_wrapper
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecTransposeImage, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from sb3_gac.data.trajectory import LARGEST, first_unusable, observation_items
@@ -22,29 +22,33 @@ class CallCounter:
     Stands for a method of an object and counts its calls, whoever makes them and through whatever wrappers.
 
     :param method: The method.
+    :param first_arguments: Count calls with one of these as first argument only; ``None`` counts all.
     """
 
-    def __init__(self, method: Callable[..., Any]) -> None:
+    def __init__(self, method: Callable[..., Any], first_arguments: Container[str] | None = None) -> None:
         update_wrapper(self, method)  # signature and docstring are those of the method
         self.method = method
+        self.first_arguments = first_arguments
         self.n_calls = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method."""
-        self.n_calls += 1
+        if self.first_arguments is None or next(iter((*args, *kwargs.values())), None) in self.first_arguments:
+            self.n_calls += 1
         return self.method(*args, **kwargs)
 
 
-def count_calls(owner: Any, name: str) -> CallCounter:
+def count_calls(owner: Any, name: str, first_arguments: Container[str] | None = None) -> CallCounter:
     """
     The counter of a method, which is put in its place unless it is there already.
 
     :param owner: Whose method it is.
     :param name: Name of the method.
+    :param first_arguments: See :class:`CallCounter`.
     """
     method = getattr(owner, name)
     if not isinstance(method, CallCounter):
-        method = CallCounter(method)
+        method = CallCounter(method, first_arguments)
         setattr(owner, name, method)
     return method
 
@@ -58,16 +62,21 @@ class RolloutEnv(VecEnvWrapper):
     step that was interrupted, and when others have stepped or reset them since, such as an evaluation in a callback.
 
     :param venv: The training environments. Calls are counted of those at the core, below all wrappers, or of the
-        ``VecEnv`` where they live in other processes.
+        ``VecEnv`` where they live in other processes: what is called there by other names than ``reset`` and ``step`` is
+        not seen.
+    :raises ValueError: when wrappers around a ``VecNormalize`` make other observations of those it has normalised.
     """
 
     def __init__(self, venv: VecEnv) -> None:
         super().__init__(venv)
         core = venv.unwrapped
-        owners = [env.unwrapped for env in core.envs] if isinstance(core, DummyVecEnv) else [core]
-        names = ("reset", "step") if isinstance(core, DummyVecEnv) else ("reset", "step_async")
-        self._counters = [count_calls(owner, name) for owner in owners for name in names]
+        if isinstance(core, DummyVecEnv):
+            self._counters = [count_calls(env.unwrapped, name) for env in core.envs for name in ("reset", "step")]
+        else:
+            self._counters = [count_calls(core, name) for name in ("reset", "step_async")]
+            self._counters.append(count_calls(core, "env_method", ("reset", "step")))
         self._normalizer = unwrap_vec_normalize(venv)
+        self._transposers = [] if self._normalizer is None else _transposers(venv, self._normalizer)
         self._latest: dict[str, Any] = {}
         self._ages = np.zeros(self.num_envs, dtype=np.int64)
         # Calls after the last move of ours that a transition, or the start of an episode, is stored of; and after the move
@@ -105,6 +114,20 @@ class RolloutEnv(VecEnvWrapper):
         """Let a ``VecNormalize`` remember what it returned to ``learn`` last, not to those who have used it since."""
         if self._normalizer is not None:
             vars(self._normalizer).update(self._latest)
+
+    def original_obs(self, observations: VecEnvObs) -> VecEnvObs:
+        """
+        Observations as a buffer keeps them: as a ``VecNormalize`` has found them, with channels where the model has them.
+
+        :param observations: What the last step or reset has returned.
+        """
+        if self._normalizer is None:
+            return observations
+        original: Any = self._normalizer.get_original_obs()
+        for transposer in self._transposers:
+            original = transposer.transpose_observations(original)
+        observations = original
+        return observations
 
     def reset(self) -> VecEnvObs:
         """
@@ -189,6 +212,22 @@ class RolloutEnv(VecEnvWrapper):
             raise ValueError(
                 f"the {name} of environment {index} at step {steps[index]} of its episode is {fault}: {array[index]}"
             )
+
+
+def _transposers(venv: VecEnv, normalizer: VecEnv) -> list[VecTransposeImage]:
+    """What moves the channels of images above a ``VecNormalize``, from the inside out."""
+    transposers: list[VecTransposeImage] = []
+    while venv is not normalizer:
+        assert isinstance(venv, VecEnvWrapper)
+        if isinstance(venv, VecTransposeImage):
+            transposers.insert(0, venv)
+        elif venv.observation_space != venv.venv.observation_space:
+            raise ValueError(
+                f"{type(venv).__name__} makes other observations of those that VecNormalize has normalised, so that nobody "
+                "knows what they were before: put the VecNormalize around it"
+            )
+        venv = venv.venv
+    return transposers
 
 
 def _copy(statistics: Any) -> Any:

@@ -33,8 +33,6 @@ def make_model(env: VecEnv | None) -> GAC:
         "MlpLatentPolicy",
         env,
         batch_size=4,
-        n_encode_steps=4,
-        n_score_steps=4,
         learning_starts=20,
         learning_rate=lambda progress: 1e-3 * progress,
         policy_kwargs={"net_arch": [16], "n_candidates": 8},

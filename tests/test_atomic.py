@@ -85,3 +85,35 @@ def test_one_at_a_time_in_a_folder(tmp_path: Path) -> None:
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
     assert (tmp_path / "count").read_text() == "200"
+
+
+def test_two_writers_in_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "path"
+    with replace_when_complete(path) as first, replace_when_complete(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # it was complete last
+    assert os.listdir(tmp_path) == ["path"]
+
+
+@needs_fork
+def test_several_writers_at_once_leave_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "path"
+    children = []
+    for value in (b"a", b"b", b"c"):
+        if (child := os.fork()) == 0:
+            for _ in range(50):
+                with replace_when_complete(path) as partial, partial.open("wb") as file:
+                    for _ in range(200):
+                        file.write(1000 * value)
+            os._exit(0)
+        children.append(child)
+    while children:
+        if path.exists():
+            content = path.read_bytes()
+            assert len(content) == 200_000 and len(set(content)) == 1
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            children.remove(child)
+            assert status == 0
+    assert os.listdir(tmp_path) == ["path"]

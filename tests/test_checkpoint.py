@@ -63,10 +63,11 @@ def assert_identical(model: GAC, other: GAC) -> None:
         for index, moments in parameters[optimizer]["state"].items():
             for name, value in moments.items():
                 assert th.equal(value, others[optimizer]["state"][index][name]), name
-    for array in ("observations", "actions", "rewards", "weights", "returns", "lengths"):
+    for array in ("observations", "actions", "rewards", "weights", "advantages", "returns", "lengths"):
         np.testing.assert_array_equal(getattr(model.replay_buffer, array), getattr(other.replay_buffer, array))
     if model.offline_buffer is not None:
-        np.testing.assert_array_equal(model.offline_buffer.weights, other.offline_buffer.weights)
+        for array in ("weights", "advantages"):
+            np.testing.assert_array_equal(getattr(model.offline_buffer, array), getattr(other.offline_buffer, array))
 
 
 @pytest.fixture
@@ -140,26 +141,28 @@ def test_offline_and_then_online(small_gac, data, tmp_path, has_env):
 
 def test_the_data_set_is_written_once(small_gac, data, tmp_path):
     model = small_gac().learn_offline(data, 5, ExactCheckpointCallback(1, tmp_path))
-    files = [checkpoint / "offline_buffer.pkl" for checkpoint in sorted(tmp_path.iterdir())]
+    files = [checkpoint / "offline_buffer.safetensors" for checkpoint in sorted(tmp_path.iterdir())]
     assert [file.parent.name for file in files] == ["checkpoint_4", "checkpoint_5"]
     assert files[0].samefile(files[1])
     model.set_offline_data(data)
-    assert not (save_checkpoint(model, tmp_path) / "offline_buffer.pkl").samefile(files[1])
+    assert not (save_checkpoint(model, tmp_path) / "offline_buffer.safetensors").samefile(files[1])
 
 
-def test_weights_of_the_data_set_come_back(small_gac, data, tmp_path):
+def test_credit_of_the_data_set_comes_back(small_gac, data, tmp_path):
     model = small_gac(pendulums()).learn_offline(data, 2)
-    checkpoints, weights = [], []
+    checkpoints, credit = [], []
     for n_timesteps in (0, 120):  # long enough for advantages to be estimated anew
         model.learn(n_timesteps)
         checkpoints.append(save_checkpoint(model, tmp_path))
-        weights.append(model.offline_buffer.weights.copy())
-    assert not np.array_equal(*weights)
-    files = [checkpoint / "offline_buffer.pkl" for checkpoint in checkpoints]
+        credit.append([model.offline_buffer.weights.copy(), model.offline_buffer.advantages.copy()])
+    for before, after in zip(*credit, strict=True):
+        assert not np.array_equal(before, after)
+    files = [checkpoint / "offline_buffer.safetensors" for checkpoint in checkpoints]
     assert files[0].samefile(files[1])
-    for checkpoint, expected in zip(checkpoints, weights, strict=True):
+    for checkpoint, (weights, advantages) in zip(checkpoints, credit, strict=True):
         loaded = load_checkpoint(checkpoint, pendulums(), device="cpu")
-        np.testing.assert_array_equal(loaded.offline_buffer.weights, expected)
+        np.testing.assert_array_equal(loaded.offline_buffer.weights, weights)
+        np.testing.assert_array_equal(loaded.offline_buffer.advantages, advantages)
 
 
 @pytest.mark.parametrize("return_only", [False, True])
@@ -236,7 +239,7 @@ def test_an_interrupted_write_leaves_the_good_one(small_gac, tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_2"]
 
 
-@pytest.mark.parametrize("name", ["model.zip", "replay_buffer.pkl", "state.pkl", "manifest.json"])
+@pytest.mark.parametrize("name", ["model.zip", "replay_buffer.safetensors", "state.pkl", "manifest.json"])
 def test_a_damaged_file_is_named(small_gac, tmp_path, name):
     checkpoint = save_checkpoint(small_gac(pendulums()), tmp_path)
     content = (checkpoint / name).read_bytes()

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 # What pages need beyond the core
 EXTRAS = {
+    "exporting": ["onnx", "onnxscript", "onnxruntime"],
     "pictures": ["matplotlib", "gymnasium_robotics"],
     "sharing": ["safetensors", "huggingface_hub"],
     "tuning": ["rl_zoo3", "optuna"],

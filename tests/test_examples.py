@@ -21,7 +21,7 @@ def test_offline_then_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca
     assert "after 1000 environment steps online: return -" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "runs/offline-online-example").iterdir()) == [
         "model.zip",
-        "replay_buffer.pkl",
+        "replay_buffer.safetensors",
     ]
 
 

@@ -1,5 +1,7 @@
 """Acting: with plans carried from step to step, and without."""
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import torch as th
@@ -8,8 +10,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC, actor
+from sb3_gac.actor import PlanActor
+from sb3_gac.type_aliases import PlanState
 
 N_ENVS = 3
+BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
 
 @pytest.fixture
@@ -260,11 +265,71 @@ def test_a_model_without_spaces_says_what_it_lacks(use, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("space", [BOX, spaces.Dict({"a": BOX, "b": spaces.Discrete(3)})])
+def test_few_observations_are_planned_for_at_once(small_gac, diary_env, monkeypatch, space):
+    """Memory does not grow with their number, and what comes out does not change."""
+    is_dict = isinstance(space, spaces.Dict)
+    model = small_gac(diary_env(space), "MultiInputPolicy" if is_dict else "MlpPolicy", policy_kwargs={"replan_freq": 2})
+    batch = [space.sample() for _ in range(50)]
+    obs = {key: np.stack([sample[key] for sample in batch]) for key in space} if is_dict else np.stack(batch)
+    targets, starts = np.linspace(-5, 5, 50), np.arange(50) % 3 == 0
+
+    def act():
+        actions, state = model.predict(obs, deterministic=True)
+        asked, state = model.policy.predict(obs, state, starts, deterministic=True, target_return=targets)
+        aged, state = model.predict(obs, PlanState(state.plans, np.full(50, 2)), ~starts, deterministic=True)
+        return [actions, asked, aged, *state]
+
+    expected, sizes = act(), []
+    extract = PlanActor.extract_features
+
+    def count(self, obs, *args, **kwargs):
+        sizes.append(len(obs["a"] if is_dict else obs))
+        return extract(self, obs, *args, **kwargs)
+
+    monkeypatch.setattr(PlanActor, "extract_features", count)
+    monkeypatch.setattr("sb3_gac.actor.CANDIDATES_AT_ONCE", 7 * model.policy.actor.n_candidates)
+    for found, whole in zip(act(), expected, strict=True):
+        np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
+    assert max(sizes) == 7
+    explored, _ = model.predict(obs)
+    assert explored.shape == (50, 2) and len(np.unique(explored, axis=0)) > 40
+
+
 @pytest.mark.parametrize("n", [1, N_ENVS])
-def test_the_policy_is_called_as_those_of_sb3_are(model, n):
-    actions = model.policy(th.as_tensor(observations(n)), deterministic=True)
+@pytest.mark.parametrize("part", ["policy", "policy.actor"])
+def test_the_policy_is_called_as_those_of_sb3_are(model, n, part):
+    actions = attrgetter(part)(model)(th.as_tensor(observations(n)), deterministic=True)
     expected, _ = model.predict(observations(n), deterministic=True)
     np.testing.assert_allclose(model.policy.unscale_action(actions.detach().numpy()), expected, rtol=1e-5)
+
+
+class Onnxable(th.nn.Module):
+    """As in the documentation of SB3."""
+
+    def __init__(self, policy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, observation):
+        return self.policy(observation, deterministic=True)
+
+
+@pytest.mark.parametrize("part", ["policy", "policy.actor"])
+def test_the_onnx_recipe_of_sb3(small_gac, make_dataset, tmp_path, part):
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+    runtime = pytest.importorskip("onnxruntime")
+    model = small_gac(policy_kwargs=dict(n_candidates=64, n_decoders=2)).learn_offline(make_dataset(n=20), 20)
+    part_of_model = attrgetter(part)(model)
+    th.onnx.export(
+        Onnxable(part_of_model), (th.randn(1, 3),), tmp_path / "model.onnx", opset_version=18, input_names=["input"]
+    )
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    for row in observations(50):
+        (actions,) = session.run(None, {"input": row[None]})
+        expected, _ = model.predict(row[None], deterministic=True)
+        np.testing.assert_allclose(model.policy.unscale_action(actions), expected, atol=1e-5)
 
 
 def test_each_environment_may_be_asked_for_a_return_of_its_own(model):

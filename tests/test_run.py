@@ -90,7 +90,7 @@ def test_several_envs_cannot_be_trained_by_episodes(small_gac, diary_env):
         small_gac(vec(diary_env, 2), train_freq=(1, "episode")).learn(10)
 
 
-@pytest.mark.parametrize("train_freq", ["4", ("1", "episode"), (1, "day")])
+@pytest.mark.parametrize("train_freq", ["4", ("1", "episode"), (1, "day"), 0, -1, (0, "episode"), (-1, "step")])
 def test_train_freq_that_makes_no_sense(small_gac, diary_env, train_freq):
     with pytest.raises(ValueError, match="train_freq"):
         small_gac(diary_env(), train_freq=train_freq)
@@ -136,7 +136,9 @@ def test_trains_before_the_first_episode_has_ended(small_gac, diary_env):
 
 
 def test_endless_episodes_are_cut_where_the_buffer_is_full(small_gac, diary_env):
-    model = small_gac(diary_env(length=-1), buffer_size=16).learn(32)
+    model = small_gac(diary_env(length=-1), buffer_size=16)
+    with pytest.warns(UserWarning, match="an episode has filled its part of the buffer, 16 steps, .* at least 1 times"):
+        model.learn(32)
     assert model.replay_buffer.lengths.tolist() == [16]
     assert model.replay_buffer.returns.tolist() == [float(sum(range(17, 33)))]
 

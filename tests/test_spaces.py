@@ -160,7 +160,8 @@ def test_the_hint_comes_with_a_data_set_too(small_gac, make_dataset):
 
 
 def test_a_policy_that_does_not_exist(small_gac, diary_env):
-    with pytest.raises(ValueError, match="MlpLstmPolicy unknown"):
+    known = "MlpLatentPolicy, CnnLatentPolicy, MultiInputLatentPolicy, MlpPolicy, CnnPolicy, MultiInputPolicy"
+    with pytest.raises(ValueError, match=f"MlpLstmPolicy unknown, there are {known}"):
         small_gac(diary_env(), policy="MlpLstmPolicy")
 
 

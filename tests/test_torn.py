@@ -187,6 +187,22 @@ def test_environments_in_processes_of_their_own(small_gac):
         assert len(set(trajectory.observations[:, 0])) == 1 and len(trajectory) == trajectory.observations[0, 1]
 
 
+def test_environments_in_other_processes_that_are_reset_by_name(small_gac):
+    env = SubprocVecEnv([PagedEnv, PagedEnv], start_method="fork")
+    model = small_gac(VecNormalize(env), gradient_steps=0).learn(41)
+    model.get_env().env_method("get_wrapper_attr", "episode")  # moves nothing
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn(10, reset_num_timesteps=False)
+    for reset in (lambda: model.get_env().env_method("reset"), lambda: env.env_method(method_name="reset", indices=[1])):
+        reset()
+        with pytest.warns(UserWarning, match="outside of learn"):
+            model.learn(40, reset_num_timesteps=False)
+    env.close()
+    for trajectory in buffer_trajectories(model.replay_buffer):
+        assert len(set(trajectory.observations[:, 0])) == 1 and len(trajectory) == trajectory.observations[0, 1]
+
+
 @pytest.mark.parametrize("is_caught", [False, True])
 def test_a_checkpoint_that_cannot_be_written(paged_gac, tmp_path, is_caught):
     model = paged_gac(2)

@@ -1,10 +1,12 @@
 """The model sees normalised observations; the buffers keep raw ones, and returns are always in the env's units."""
 
+import warnings
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import EvalCallback
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset, Trajectory
@@ -163,6 +165,122 @@ def test_another_env_is_normalised_by_its_own(small_gac, make_env, shifted_env):
     other = make_env()
     model.set_env(other)
     assert model.get_vec_normalize_env() is other
-    model.set_env(DummyVecEnv([shifted_env]))
+    with pytest.warns(UserWarning, match="had normalised, env has none"):
+        model.set_env(DummyVecEnv([shifted_env]))
     assert model.get_vec_normalize_env() is None
     model.learn(10)
+
+
+IMAGE = spaces.Box(0, 255, (36, 40, 3), np.uint8)
+
+
+def images_of(model) -> np.ndarray:
+    observations = model.replay_buffer.observations
+    return (observations["image"] if isinstance(observations, dict) else observations)[: model.replay_buffer.size(), 0]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "space"),
+    [
+        (lambda env: VecTransposeImage(VecNormalize(env, norm_obs_keys=["a"])), spaces.Dict({"image": IMAGE, "a": SPACE})),
+        (
+            lambda env: VecNormalize(env, norm_obs_keys=["a"]),
+            spaces.Dict({"image": IMAGE, "a": SPACE}),
+        ),  # SB3 transposes above
+        (lambda env: VecNormalize(VecTransposeImage(env), norm_obs_keys=["a"]), spaces.Dict({"image": IMAGE, "a": SPACE})),
+        (lambda env: VecTransposeImage(VecNormalize(env, norm_obs=False)), IMAGE),
+        (lambda env: VecNormalize(VecTransposeImage(env), norm_obs=False), IMAGE),
+    ],
+)
+def test_above_and_below_what_moves_the_channels_of_images(small_gac, diary_env, wrap, space):
+    env = diary_env(space)
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "CnnPolicy"
+    model = small_gac(wrap(DummyVecEnv([lambda: env])), policy, gradient_steps=0).learn(23)
+    seen = np.stack([o["image"] if isinstance(o, dict) else o for o in env.observations])
+    at_end = np.arange(len(seen)) % 6 == 5  # of each episode; nothing follows it
+    np.testing.assert_array_equal(images_of(model), np.moveaxis(seen[~at_end], -1, 1)[:23])
+    if isinstance(space, spaces.Dict):
+        np.testing.assert_array_equal(model.replay_buffer.observations["a"][0, 0], env.observations[0]["a"])
+    assert small_gac(model.get_env(), policy).learn(10).replay_buffer.returns.tolist() == [15.0] * 2
+
+
+def test_what_makes_others_of_normalised_observations_is_refused(small_gac, make_env):
+    with pytest.raises(ValueError, match=r"VecFrameStack makes other observations .* put the VecNormalize around it"):
+        small_gac(VecFrameStack(make_env(), 2)).learn(10)
+    assert small_gac(VecNormalize(VecFrameStack(make_env().venv, 2))).learn(10).replay_buffer.n_trajectories == 2
+
+
+def standardizer_mean(model) -> np.ndarray:
+    return model.actor.standardizer.state_dict()["standardizers.vector_.mean"].numpy()
+
+
+class TestAnotherTime:
+    """A model goes on with other environments than it was trained in."""
+
+    @pytest.fixture
+    def saved(self, small_gac, make_env, tmp_path):
+        model = small_gac(make_env()).learn(100)
+        model.save(tmp_path / "model")
+        model.save_replay_buffer(tmp_path / "buffer")
+        model.env.save(tmp_path / "statistics.pkl")
+        return tmp_path
+
+    @pytest.fixture
+    def raw(self, shifted_env):
+        return lambda: DummyVecEnv([shifted_env])
+
+    def test_loaded_without_warns(self, saved, raw, make_env):
+        with pytest.warns(UserWarning, match=r"had normalised, env has none: wrap it with VecNormalize.load"):
+            GAC.load(saved / "model", env=raw())
+        with pytest.warns(UserWarning, match="had normalised, env has none"):
+            GAC.load(saved / "model").set_env(raw())
+        with pytest.warns(UserWarning, match="had normalised, env has none"):
+            GAC.load(saved / "model").set_env(make_env(norm_obs=False))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            GAC.load(saved / "model")
+            GAC.load(saved / "model", env=VecNormalize.load(saved / "statistics.pkl", raw())).learn(10)
+
+    def test_attached_later(self, small_gac, make_env, raw):
+        """Of a model that has its data nothing is lost: it sees what it saw before."""
+        model = small_gac(raw(), learning_rate=0.0).learn(100)
+        np.testing.assert_allclose(standardizer_mean(model), OFFSET, rtol=0.5)
+        model._known_steps = []
+        model._take_statistics()  # of all that there is by now
+        obs = model.replay_buffer.observations[:50, 0]
+        before, _ = model.predict(obs, deterministic=True)
+        env = make_env(clip_obs=1e6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.set_env(env)
+        np.testing.assert_allclose(env.obs_rms.mean, model.replay_buffer.observations[:100, 0].mean(axis=0), rtol=1e-4)
+        assert env.obs_rms.count == pytest.approx(100, abs=1)
+        assert np.abs(standardizer_mean(model)).max() < 0.1
+        after, _ = model.predict(env.normalize_obs(obs), deterministic=True)
+        np.testing.assert_allclose(after, before, atol=1e-3)
+        model.learn(20, reset_num_timesteps=False)
+
+    def test_attached_without_data_warns(self, small_gac, make_env, raw, tmp_path):
+        small_gac(raw()).learn(30).save(tmp_path / "model")
+        with pytest.warns(UserWarning, match="was trained without the VecNormalize that env has"):
+            model = GAC.load(tmp_path / "model", env=make_env())
+        model.learn(30)
+        assert np.abs(standardizer_mean(model)).max() < 5  # it follows what it sees now
+
+    def test_a_fresh_one_is_warned_of(self, saved, make_env):
+        model = GAC.load(saved / "model", env=make_env())
+        with pytest.warns(UserWarning, match="has seen nothing yet, the model was trained with other statistics"):
+            model.learn(10)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "the VecNormalize")
+            model.learn(10)  # it has seen something
+
+    def test_a_fresh_one_each_time_knows_the_data(self, saved, make_env):
+        model = GAC.load(saved / "model", env=make_env())
+        model.load_replay_buffer(saved / "buffer")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "the VecNormalize")
+            for _ in range(3):
+                np.testing.assert_allclose(model.env.obs_rms.mean, OFFSET, rtol=0.2)
+                model.learn(10, reset_num_timesteps=False)
+                model.set_env(make_env())

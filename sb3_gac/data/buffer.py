@@ -32,7 +32,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     filled its whole column without an end is closed there as truncated; what follows is another trajectory.
     Only closed trajectories are sampled, or the open ones as far as they go while no other exists.
 
-    Memory is allocated when the first transition comes; a pickle holds only the rows in use.
+    Memory is allocated when the first transition comes; copies and pickles hold only the rows in use.
 
     :param buffer_size: Capacity in transitions, shared out evenly among the envs.
     :param observation_space: Observation space; Dict spaces are supported.
@@ -132,7 +132,15 @@ class TrajectoryReplayBuffer(ReplayBuffer):
             self._open[starting] = self._table.append(records)
         self._advance(1)  # before the trajectories grow: an interrupt in between leaves none longer than what is written
         lengths = self._table.step(self._open, reward)
-        self._cut(~done & (lengths == self.buffer_size))
+        is_full = ~done & (lengths == self.buffer_size)
+        if is_full.any():
+            warnings.warn(
+                f"an episode has filled its part of the buffer, {self.buffer_size} steps, without an end: it counts as "
+                f"truncated there, and what follows as another one. Episodes need a buffer_size of at least {self.n_envs} "
+                "times their length",
+                stacklevel=2,
+            )
+        self._cut(is_full)
         self._close(done)
 
     def add_trajectory(self, trajectory: Trajectory) -> None:
@@ -181,24 +189,26 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def set_n_envs(self, n_envs: int) -> None:
         """
-        Rearrange the buffer for another number of envs; open trajectories are dropped.
+        Rearrange the buffer for another number of envs, or its capacity; open trajectories are dropped.
 
         Closed ones move whole. Those that find no room in the new columns are lost with a warning, old ones before new.
 
         :param n_envs: The new number of parallel envs; the capacity in transitions stays.
         """
         self.drop_open_trajectories()
-        if n_envs == self.n_envs:
+        shape = max(self.capacity // n_envs, 1), n_envs
+        if shape == (self.buffer_size, self.n_envs):
             return
         sources = self._table.closed
         old_rows = [self._rows(source) for source in sources]
         old_arrays = self._arrays()
-        self.n_envs, self.buffer_size = n_envs, max(self.capacity // n_envs, 1)
+        self.buffer_size, self.n_envs = shape
         self.reset()
 
         columns, starts = pack(sources["length"], n_envs, self.buffer_size)
         if len(lost := np.flatnonzero(columns < 0)):
-            warnings.warn(f"{len(lost)} of {len(sources)} trajectories do not fit a buffer of {n_envs} envs", stacklevel=2)
+            room = f"a buffer of {n_envs} envs, {self.buffer_size} steps each"
+            warnings.warn(f"{len(lost)} of {len(sources)} trajectories do not fit {room}", stacklevel=2)
         kept = np.flatnonzero(columns >= 0)
         if len(kept) == 0:
             return

@@ -1,15 +1,31 @@
-"""Data sets in the layout of D4RL: one flat HDF5 file."""
+"""Data sets in the layout of D4RL: flat arrays of all steps, in an HDF5 file or in memory."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
 
 from sb3_gac.data.hdf5 import open_hdf5
 from sb3_gac.data.space import check_spaces, infer_spaces
-from sb3_gac.data.trajectory import Array, Trajectory, check_finite, discontinuities, error_context, split_trajectories
+from sb3_gac.data.trajectory import (
+    Array,
+    Observations,
+    Trajectory,
+    as_flags,
+    check_finite,
+    discontinuities,
+    error_context,
+    map_observations,
+    observation_items,
+    split_trajectories,
+)
+
+Fields: TypeAlias = dict[str, Any]  # arrays, observations may be a dict of them
+NEEDED, OPTIONAL = ("rewards", "terminals", "observations", "actions"), ("timeouts", "next_observations")
+OF_ONE_NUMBER = ("rewards", "terminals", "timeouts")
 
 
 def load_d4rl(path: str | Path, return_only: bool = False, action_space: spaces.Space[Any] | None = None) -> list[Trajectory]:
@@ -30,62 +46,118 @@ def load_d4rl(path: str | Path, return_only: bool = False, action_space: spaces.
         of the wrong shape, a link or much larger than the file, no episode end can be told, a value is not finite
         or an action is out of bounds.
     """
-    trajectories, _ = read_d4rl(path, action_space)
+    trajectories, known_spaces = read_d4rl(path, action_space=action_space)
+    check_spaces(trajectories, *known_spaces, source=str(path))
     return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
 
 
 def read_d4rl(
-    path: str | Path, action_space: spaces.Space[Any] | None = None
+    path: str | Path, observation_space: spaces.Space[Any] | None = None, action_space: spaces.Space[Any] | None = None
 ) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]]]:
     """
-    Trajectories of a D4RL file, and the observation and action space that they fit: an unbounded box for observations.
+    Trajectories of a D4RL file, and spaces that they have still to be checked against.
 
     :param path: See :func:`load_d4rl`, also for what is raised.
+    :param observation_space: Observation space of the env; by default an unbounded box.
     :param action_space: See :func:`load_d4rl`.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"No such file: {path}")
     with error_context(str(path)):
         fields = _read(Path(path))
-        terminated, observations, actions = _as_flags(fields, "terminals"), fields["observations"], fields["actions"]
-        truncated = _as_flags(fields, "timeouts") if "timeouts" in fields else np.zeros_like(terminated)
-        if "next_observations" in fields:
-            truncated = discontinuities(observations, fields["next_observations"]) & ~terminated
-        elif not truncated.any() and terminated.any():
-            warnings.warn(
-                f"{path} holds no timeouts, nor next_observations to tell resets by: where a time limit cut an episode, it is "
-                "taken as one with the next",
-                stacklevel=3,
-            )
-        if not (terminated | truncated).any():
-            raise ValueError("no episode end anywhere: neither a terminal nor a timeout, nor a jump between observations")
-        trajectories = split_trajectories(observations, actions, fields["rewards"].reshape(-1), terminated, truncated)
-        known_spaces = infer_spaces(observations, actions, action_space)
-        check_spaces(trajectories, *known_spaces)
-    return trajectories, known_spaces
+        return _split(fields, str(path)), infer_spaces(
+            fields["observations"], fields["actions"], observation_space, action_space
+        )
 
 
-def _read(path: Path) -> dict[str, Array]:
+def read_arrays(
+    data: Mapping[str, Any],
+    observation_space: spaces.Space[Any] | None = None,
+    action_space: spaces.Space[Any] | None = None,
+    name: str = "dict of arrays",
+) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]]]:
+    """
+    Trajectories of arrays that D4RL's and d3rlpy's users have, and spaces that they have still to be checked against.
+
+    :param data: ``observations``, ``actions``, ``rewards``, ``terminals``, and ``timeouts`` or ``next_observations`` as in
+        :func:`load_d4rl`; whatever else there is stays unread.
+    :param observation_space: Observation space of the env; by default an unbounded box.
+    :param action_space: Action space of the env; by default actions are whole numbers or lie in [-1, 1].
+    :param name: Where they come from, for messages.
+    :raises ValueError: as :func:`load_d4rl` does.
+    """
+    with error_context(name):
+        if missing := [field for field in NEEDED if data.get(field) is None]:
+            raise ValueError(f"the field {missing[0]!r} is missing, there are {sorted(map(str, data))[:20]}")
+        fields: Fields = {
+            field: _as_arrays(field, data[field]) for field in (*NEEDED, *OPTIONAL) if data.get(field) is not None
+        }
+        _check_shapes({name: np.shape(array) for field in fields for name, array in _named(field, fields[field])})
+        return _split(fields, name), infer_spaces(fields["observations"], fields["actions"], observation_space, action_space)
+
+
+def _as_arrays(field: str, values: Any) -> Observations:
+    with error_context(field):
+        return map_observations(np.asarray, dict(values) if isinstance(values, Mapping) else np.asarray(values))
+
+
+def _named(field: str, values: Observations) -> list[tuple[str, Array]]:
+    return [(name.replace("observations", field, 1), array) for name, array in observation_items(values)]
+
+
+def _split(fields: Fields, name: str) -> list[Trajectory]:
+    """Trajectories of flat fields, which have a row per step."""
+    for field in (*NEEDED, *OPTIONAL):
+        for key, array in _named(field, fields.get(field, np.zeros(0))):
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{key} have dtype {array.dtype}, numbers are needed")
+    terminated, truncated = (
+        as_flags(flags, fields[flags].reshape(-1)) if flags in fields else np.zeros(len(fields["rewards"]), dtype=bool)
+        for flags in ("terminals", "timeouts")
+    )
+    following = fields.get("next_observations")
+    if following is not None and not truncated.any():
+        _check_following(fields["observations"], following)
+        truncated = discontinuities(fields["observations"], following) & ~terminated
+    elif not truncated.any() and terminated.any():
+        warnings.warn(
+            f"{name} holds no timeouts, nor next_observations to tell resets by: where a time limit cut an episode, it is "
+            "taken as one with the next",
+            stacklevel=4,
+        )
+    if not (terminated | truncated).any():
+        raise ValueError("no episode end anywhere: neither a terminal nor a timeout, nor a jump between observations")
+    rewards = fields["rewards"].reshape(-1)
+    return split_trajectories(fields["observations"], fields["actions"], rewards, terminated, truncated)
+
+
+def _check_following(observations: Observations, following: Observations) -> None:
+    """Refuse next observations that no jump could be told by."""
+    shapes, others = ([(np.shape(a)) for _, a in observation_items(o)] for o in (observations, following))
+    if isinstance(observations, dict) != isinstance(following, dict) or shapes != others:
+        raise ValueError(f"next_observations of shapes {others} beside observations of shapes {shapes}")
+    for name, array in _named("next_observations", following):
+        check_finite(name, array)
+
+
+def _read(path: Path) -> Fields:
     """The fields that are needed, with a row per step."""
     with open_hdf5(path) as file:
-        optional = [name for name in ("timeouts", "next_observations") if name in file]
-        names = ["rewards", "terminals", "observations", "actions", *optional]
-        shapes = {name: file.shape(name) for name in names}
-        n_steps = next(iter(shapes["rewards"]), 0)
-        for name, shape in shapes.items():
-            if name in ("rewards", "terminals", "timeouts") and (not shape or shape[1:] not in [(), (1,)]):
-                raise ValueError(f"{name} must have shape (n_steps,), not {shape}")
-            if shape[:1] != (n_steps,):
-                raise ValueError(f"{name} of shape {shape} beside {n_steps} rewards: one row per step is needed")
-        if n_steps == 0:
-            raise ValueError("the file holds no step")
-        fields = {name: file.read(name) for name in names if name != "next_observations"}
+        names = [*NEEDED, *(name for name in OPTIONAL if name in file)]
+        _check_shapes({name: file.shape(name) for name in names})
+        fields: Fields = {name: file.read(name) for name in names if name != "next_observations"}
         if "next_observations" in names and not fields.get("timeouts", np.zeros(1)).any():
             fields["next_observations"] = file.read("next_observations")
         return fields
 
 
-def _as_flags(fields: dict[str, Array], name: str) -> Array:
-    values = fields[name].reshape(-1)  # some files hold them as ``(n_steps, 1)``
-    check_finite(name, values)  # NaN would be an end of an episode
-    return values.astype(np.bool_)
+def _check_shapes(shapes: dict[str, tuple[int, ...]]) -> None:
+    """There is a row per step in each field."""
+    n_steps = next(iter(shapes["rewards"]), 0)
+    for name, shape in shapes.items():
+        if name in OF_ONE_NUMBER and (not shape or shape[1:] not in [(), (1,)]):
+            raise ValueError(f"{name} must have shape (n_steps,), not {shape}")
+        if shape[:1] != (n_steps,):
+            raise ValueError(f"{name} of shape {shape} beside {n_steps} rewards: one row per step is needed")
+    if n_steps == 0:
+        raise ValueError("it holds no step")

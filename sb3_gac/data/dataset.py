@@ -1,6 +1,6 @@
 """One door for whatever a model can be trained on offline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from sb3_gac.data.d4rl import read_d4rl
+from sb3_gac.data.d4rl import read_arrays, read_d4rl
 from sb3_gac.data.minari import is_minari, read_minari
 from sb3_gac.data.rollout import buffer_trajectories
 from sb3_gac.data.space import check_spaces, infer_spaces, transpose_images
@@ -46,7 +46,7 @@ def load_dataset(
     Load trajectories from wherever they are, and refuse bad data before anything is learnt from it.
 
     :param data: Path of a D4RL file (``.hdf5``), id or path of a Minari data set or the data set itself,
-        a sequence of trajectories, an SB3 replay buffer, or an :class:`OfflineDataset`.
+        a sequence of trajectories, a dict of the arrays of a D4RL file, an SB3 replay buffer, or an :class:`OfflineDataset`.
     :param observation_space: Space of the env to train for, which the data must fit; the data set's own by default,
         guessed for a sequence of trajectories. Images are transposed if this one has its channels first.
     :param action_space: Action space of the env to train for; the data set's own by default.
@@ -73,7 +73,9 @@ def _load(
         trajectories = buffer_trajectories(data)
         return trajectories, (data.observation_space, data.action_space), "replay buffer"
     if isinstance(data, str | Path) and Path(data).suffix in (".hdf5", ".h5"):
-        return *read_d4rl(data, action_space), str(data)
+        return *read_d4rl(data, observation_space, action_space), str(data)
+    if isinstance(data, Mapping):
+        return *read_arrays(data, observation_space, action_space), "dict of arrays"
     if isinstance(data, str | Path) or is_minari(data):
         trajectories, dataset = read_minari(data)
         return trajectories, (dataset.observation_space, dataset.action_space), str(dataset.id)
@@ -81,11 +83,11 @@ def _load(
         trajectories = list(data)
         if not trajectories:
             raise ValueError("an empty list of trajectories")
-        if observation_space is not None and action_space is not None:
-            return trajectories, (observation_space, action_space), "list of trajectories"
         actions = trajectories[0].actions
         if actions.dtype.kind in "iu":  # how many there are, only all trajectories tell
             actions = max((trajectory.actions for trajectory in trajectories), key=lambda array: array.max(initial=0))
-        own_spaces = infer_spaces(trajectories[0].observations, actions)
+        own_spaces = infer_spaces(trajectories[0].observations, actions, observation_space, action_space)
         return trajectories, own_spaces, "list of trajectories"
-    raise TypeError(f"expected a path, a Minari data set, trajectories or a replay buffer, not {type(data).__name__}")
+    raise TypeError(
+        f"expected a path, a Minari data set, trajectories, a dict of arrays or a replay buffer, not {type(data).__name__}"
+    )

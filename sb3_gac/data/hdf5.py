@@ -121,7 +121,7 @@ def open_hdf5(path: Path) -> Iterator[Hdf5File]:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError('HDF5 files need h5py: pip install "sb3-gac[data]"') from error
+        raise ImportError('HDF5 files need h5py: pip install ".[data]"') from error
     try:
         with h5py.File(path, "r") as file:
             yield Hdf5File(file)

@@ -3,8 +3,10 @@
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,15 @@ from gymnasium import spaces
 
 from sb3_gac.data.hdf5 import Hdf5File, open_hdf5
 from sb3_gac.data.space import REAL_DTYPES, check_spaces, check_supported
-from sb3_gac.data.trajectory import Array, Observations, Trajectory, error_context, map_observations
+from sb3_gac.data.trajectory import (
+    Array,
+    Observations,
+    Trajectory,
+    as_flags,
+    error_context,
+    map_observations,
+    observation_items,
+)
 
 METADATA_FILE, DATA_FILE = "metadata.json", "main_data.hdf5"
 MAX_METADATA_BYTES = 64 * 2**20
@@ -29,6 +39,8 @@ _NEEDED = {
 }
 _OPTIONAL = {"env_spec": str, "eval_env_spec": str, "jpeg_encoding": bool}
 _SIZES = {"Box": "shape", "Discrete": "n", "MultiDiscrete": "nvec", "MultiBinary": "n"}
+# Letters by which an id is taken for another one that is mistyped
+MAX_TYPOS = 2
 # Values that the codes of a space may have: a network has hundreds of weights for each
 MAX_CODES = 2**16
 
@@ -75,6 +87,7 @@ def open_minari(data: Any, download: bool = True) -> Any:
     :param data: As for :func:`load_minari`.
     :param download: Whether to download a data set that is not installed.
     :return: The ``minari.MinariDataset``.
+    :raises FileNotFoundError: when it is not installed and cannot be downloaded, or its id looks mistyped.
     :raises ValueError: when its description is damaged, or lacks a space: ``minari.MinariDataset(path)`` would build the
         environment that the files name, for those who trust them.
     """
@@ -90,8 +103,9 @@ def open_minari(data: Any, download: bool = True) -> Any:
         with error_context(str(data)):
             path = Path(get_dataset_path(str(data)))
         if not (path / "data").is_dir():
+            _check_id(str(data))
             if not download:
-                raise FileNotFoundError(f"Minari data set {str(data)!r} is not installed")
+                raise FileNotFoundError(f"Minari data set {str(data)!r} is not installed{_nearest(str(data))}")
             _download(str(data))
     # An installed data set keeps its files in a sub-folder
     folder = path / "data" if (path / "data").is_dir() else path
@@ -160,7 +174,7 @@ def is_minari(data: Any) -> bool:
     return hasattr(data, "iterate_episodes")
 
 
-_MISSING = 'Minari data sets need minari and h5py: pip install "sb3-gac[data]"'
+_MISSING = 'Minari data sets need minari and h5py: pip install ".[data]"'
 
 
 @contextmanager
@@ -188,8 +202,40 @@ def _download(dataset_id: str) -> None:
         raise ImportError(_MISSING) from error
     except Exception as error:  # Minari lets errors of several network libraries through
         raise FileNotFoundError(
-            f"Minari data set {dataset_id!r} is not installed and could not be downloaded: {error}"
+            f"Minari data set {dataset_id!r} is not installed and could not be downloaded: {error}{_nearest(dataset_id)}"
         ) from error
+
+
+def _check_id(dataset_id: str) -> None:
+    """Refuse what is mistyped before a download is tried, which may take long to fail."""
+    if not re.search(r"-v\d+$", dataset_id):
+        raise FileNotFoundError(
+            f"{dataset_id!r} is neither a folder nor the id of a Minari data set, which ends with a version as in "
+            f"'mujoco/hopper/medium-v0'{_nearest(dataset_id)}"
+        )
+    for known in _installed():
+        changes = SequenceMatcher(None, dataset_id, known, autojunk=False).get_opcodes()
+        parts = [(dataset_id[a:b], known[c:d]) for kind, a, b, c, d in changes if kind != "equal"]
+        letters = "".join(one + other for one, other in parts)
+        # Another number, or more than that, makes another data set
+        if letters.isalpha() and sum(max(map(len, part)) for part in parts) <= MAX_TYPOS:
+            raise FileNotFoundError(
+                f"Minari data set {dataset_id!r} is not installed, is it {known!r}? If not, download it with "
+                f"`minari download {dataset_id}`"
+            )
+
+
+def _nearest(dataset_id: str) -> str:
+    names = get_close_matches(dataset_id, _installed())
+    return f"; installed are {', '.join(names)}" if names else ""
+
+
+def _installed() -> list[str]:
+    """Ids of the data sets that are installed."""
+    from minari.storage import get_dataset_path
+
+    root = Path(get_dataset_path(""))
+    return sorted(file.parent.parent.relative_to(root).as_posix() for file in root.rglob(f"data/{METADATA_FILE}"))
 
 
 def _episodes(dataset: Any) -> Iterator[dict[str, Any]]:
@@ -206,6 +252,8 @@ def _episodes(dataset: Any) -> Iterator[dict[str, Any]]:
                     "actions": _read(file, f"{group}/actions", dataset.action_space, storage.jpeg_encoding),
                     **{name: file.read(f"{group}/{name}") for name in flat},
                 }
+            if (n_episodes := len(file.keys("/"))) != storage.total_episodes:
+                raise ValueError(f"{METADATA_FILE} tells of {storage.total_episodes} episodes, {DATA_FILE} has {n_episodes}")
 
 
 def _read(file: Hdf5File, name: str, space: spaces.Space[Any], has_jpegs: bool) -> Observations:
@@ -237,11 +285,22 @@ def _read_jpegs(file: Hdf5File, name: str, space: spaces.Space[Any]) -> Array:
 def _trajectory(index: int, fields: dict[str, Any]) -> Trajectory:
     n_steps = len(fields["rewards"])
     with error_context(f"trajectory {index}"):
-        terminated = bool(np.any(fields["terminations"][-1:]))
-        return Trajectory(
-            observations=map_observations(lambda array: np.asarray(array)[:n_steps], fields["observations"]),
+        ends = {name: as_flags(name, np.asarray(fields[name])) for name in ("terminations", "truncations")}
+        for name, flags in ends.items():
+            if flags.shape != (n_steps,):
+                raise ValueError(f"{name} of shape {flags.shape} beside {n_steps} rewards: one per step is needed")
+            if flags[:-1].any():
+                raise ValueError(f"{name} at step {np.argmax(flags)} are set, {n_steps - 1} is the last step")
+        observations = map_observations(np.asarray, fields["observations"])
+        terminated = bool(ends["terminations"][-1:].any())
+        trajectory = Trajectory(
+            observations=map_observations(lambda array: array[:n_steps], observations),
             actions=np.asarray(fields["actions"]),
             rewards=np.asarray(fields["rewards"]),
             terminated=terminated,
-            truncated=bool(np.any(fields["truncations"][-1:])) or not terminated,
+            truncated=bool(ends["truncations"][-1:].any()) or not terminated,
         )
+        for name, array in observation_items(observations):
+            if len(array) > n_steps + 1:
+                raise ValueError(f"{name} of shape {array.shape} beside {n_steps} rewards: one row more is needed")
+        return trajectory

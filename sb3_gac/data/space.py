@@ -13,6 +13,8 @@ from sb3_gac.scaling import unscale_actions as unscale_actions
 
 # Share of the range of an action by which rounding may carry it over a bound
 _ROUNDING = 1e-5
+# Actions that a space has which is guessed: networks have weights for each
+MAX_ACTIONS = 2**16
 # What a file may name
 REAL_DTYPES = (
     "bool",
@@ -24,34 +26,43 @@ REAL_DTYPES = (
 
 
 def infer_spaces(
-    observations: Observations, actions: Array, action_space: spaces.Space[Any] | None = None
+    observations: Observations,
+    actions: Array,
+    observation_space: spaces.Space[Any] | None = None,
+    action_space: spaces.Space[Any] | None = None,
 ) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """
     Spaces that fit arrays of which nothing else is known.
 
-    Floats make unbounded boxes of observations and actions in [-1, 1]; uint8 observations are images;
+    Numbers make unbounded boxes of observations and actions in [-1, 1]; uint8 observations are images;
     single integer actions are Discrete.
 
     :param observations: Observations of shape ``(n_steps, *obs_shape)``, or a dict of such arrays.
     :param actions: Actions in env units, of shape ``(n_steps, *action_shape)``.
+    :param observation_space: Observation space, where it is known.
     :param action_space: Action space, where it is known.
     :return: Observation space and action space.
+    :raises ValueError: when actions may be of several spaces, or of one with too many actions.
     """
 
     def box(array: Array) -> spaces.Box:
         if array.dtype == np.uint8:
             return spaces.Box(0, 255, array.shape[1:], np.uint8)
-        return spaces.Box(-np.inf, np.inf, array.shape[1:], array.dtype if array.dtype.kind == "f" else np.float32)
+        floats = array.dtype if array.dtype.kind == "f" else np.result_type(array.dtype, np.float32)
+        return spaces.Box(-np.inf, np.inf, array.shape[1:], floats)
 
-    observation_space: spaces.Space[Any]
-    if isinstance(observations, dict):
+    if observation_space is not None:
+        pass
+    elif isinstance(observations, dict):
         observation_space = spaces.Dict({key: box(array) for key, array in observations.items()})
     else:
         observation_space = box(observations)
     if action_space is not None:
         return observation_space, action_space
     if actions.dtype.kind in "iu" and actions[0].size == 1:
-        return observation_space, spaces.Discrete(int(actions.max()) + 1)
+        if not 0 <= (largest := int(actions.max())) < MAX_ACTIONS:
+            raise ValueError(f"actions are whole numbers up to {largest}, no space of at most {MAX_ACTIONS:,} has them")
+        return observation_space, spaces.Discrete(largest + 1)
     if actions.dtype.kind in "iub":
         raise ValueError(
             f"actions of type {actions.dtype} and shape {actions.shape[1:]} may be MultiDiscrete, MultiBinary or whole "
@@ -109,7 +120,7 @@ def check_spaces(
         for index, trajectory in enumerate(trajectories):
             with error_context(f"trajectory {index}"):
                 _check_observations(trajectory.observations, observation_space)
-                _check_array("actions", trajectory.actions, action_space)
+                check_array("actions", trajectory.actions, action_space)
                 _check_action_bounds(trajectory.actions, action_space)
 
 
@@ -143,19 +154,28 @@ def _check_observations(observations: Observations, space: spaces.Space[Any]) ->
     if not isinstance(space, spaces.Dict):
         if isinstance(observations, dict):
             raise ValueError(f"observations are a dict with keys {sorted(observations)}, the space is {space}")
-        _check_array("observations", observations, space)
+        check_array("observations", observations, space)
         return
     if not isinstance(observations, dict) or observations.keys() != space.spaces.keys():
         found = f"a dict with keys {sorted(observations)}" if isinstance(observations, dict) else "an array"
         raise ValueError(f"observations are {found}, the space is a dict with keys {sorted(space.spaces)}")
     for key, subspace in space.spaces.items():
-        _check_array(f"observations[{key!r}]", observations[key], subspace)
+        check_array(f"observations[{key!r}]", observations[key], subspace)
 
 
-def _check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
+def check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
+    """
+    Refuse values that are not of a space; a Box may be left.
+
+    :param name: Name of the field, for the message.
+    :param array: One row per step.
+    :param space: The space, which is no Dict.
+    :raises ValueError: naming the field and the step.
+    """
     shape = array.shape[1:]
     if isinstance(space, spaces.Box):
-        fits = shape == space.shape and np.can_cast(array.dtype, space.dtype, casting="same_kind")
+        fits = shape == space.shape and array.dtype.kind in "biuf"
+        fits &= np.can_cast(array.dtype, space.dtype, casting="same_kind")
     elif isinstance(space, spaces.Discrete):
         fits = shape in [(), (1,)] and array.dtype.kind in "iu"
     else:
@@ -163,7 +183,9 @@ def _check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
     if not fits:
         raise ValueError(f"{name} of shape {shape} and dtype {array.dtype} do not fit the space {space}")
 
-    if isinstance(space, spaces.Discrete):
+    if isinstance(space, spaces.Box):
+        _check_kept(name, array, space.dtype)
+    elif isinstance(space, spaces.Discrete):
         _check_range(name, array, 0, space.n - 1)
     elif isinstance(space, spaces.MultiDiscrete):
         _check_range(name, array, 0, space.nvec - 1)
@@ -175,6 +197,19 @@ def _check_action_bounds(actions: Array, space: spaces.Space[Any]) -> None:
     if isinstance(space, spaces.Box):
         slack = _ROUNDING * (space.high.astype(np.float64) - space.low)
         _check_range("actions", actions, space.low - slack, space.high + slack)
+
+
+def _check_kept(name: str, array: Array, dtype: Any) -> None:
+    """Refuse numbers that another dtype would make others of, but for the rounding of floats."""
+    if np.can_cast(array.dtype, dtype, casting="safe"):
+        return
+    if array.dtype.kind == "f":
+        _check_range(name, array, np.finfo(dtype).min, np.finfo(dtype).max)
+    elif dtype.kind == "f":  # whole numbers up to here are floats
+        largest = 2 ** (np.finfo(dtype).nmant + 1)
+        _check_range(name, array, -largest, largest)
+    else:
+        _check_range(name, array, np.iinfo(dtype).min, np.iinfo(dtype).max)
 
 
 def _check_range(name: str, array: Array, low: Array | int | np.integer, high: Array | int | np.integer) -> None:

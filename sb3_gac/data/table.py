@@ -22,12 +22,16 @@ class TrajectoryTable:
 
     All columns of the buffer move in lockstep, so trajectories are overwritten in the order in which they started:
     to evict is to move the head of the table. A trajectory keeps its id for life.
+
+    :param records: Records of the trajectories to begin with, in the order of ``start``.
+    :param first_id: Id of the first of them.
     """
 
-    def __init__(self) -> None:
-        self._records = np.zeros(64, dtype=RECORD)
+    def __init__(self, records: Array = np.zeros(0, dtype=RECORD), first_id: int = 0) -> None:  # noqa: B008
+        self._records = np.concatenate([records, np.zeros(64, dtype=RECORD)])
         # Ids of the first record of the array, of the oldest trajectory alive and of the next to come
-        self._offset = self._head = self._tail = 0
+        self._offset = self._head = first_id
+        self._tail = first_id + len(records)
         # Cleared before every change: an interrupt then leaves nothing in it that is no longer true
         self._cache: dict[str, Array] = {}
 
@@ -38,6 +42,11 @@ class TrajectoryTable:
     def alive(self) -> Array:
         """Records of all trajectories, open ones included; a view."""
         return self._records[self._head - self._offset : self._tail - self._offset]
+
+    @property
+    def first_id(self) -> int:
+        """Id of the oldest trajectory."""
+        return self._head
 
     @property
     def closed(self) -> Array:

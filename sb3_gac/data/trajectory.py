@@ -190,6 +190,21 @@ def check_finite(name: str, array: Array, limit: float = LARGEST) -> None:
         raise ValueError(f"{name} at step {step} are {fault}: {array[step]}")
 
 
+def as_flags(name: str, array: Array) -> Array:
+    """
+    Booleans that may be written as other numbers.
+
+    :param name: Name of the field, for the message.
+    :param array: Zeros and ones, one per step.
+    :raises ValueError: naming the field and the step, when there is anything else.
+    """
+    check_finite(name, array)
+    if not (is_flag := (array == 0) | (array == 1)).all():
+        step = int(np.argmin(is_flag))
+        raise ValueError(f"{name} at step {step} are {array[step]}, expected 0 or 1")
+    return array.astype(np.bool_)
+
+
 def _take(observations: Observations, steps: slice) -> Observations:
     return map_observations(lambda array: array[steps], observations)
 

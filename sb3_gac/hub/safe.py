@@ -55,6 +55,7 @@ _PROGRESS: dict[str, Any] = {
     "_n_offline_updates": int,
     "_log_kl_coef": float,
     "_known_steps": list[int],
+    "_sees_normalized": bool,
     "_credited_steps": int | None,
 }
 _KEYS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from sb3_gac.data import load_d4rl, load_dataset
+from sb3_gac.data import TrajectoryReplayBuffer, load_d4rl, load_dataset
 from sb3_gac.data.d4rl import read_d4rl
 
 h5py = pytest.importorskip("h5py")
@@ -141,6 +141,17 @@ def changed(name, index, value):
         ({"observations": np.array([b"a"] * 10)}, "observations have dtype"),
         (changed("terminals", 4, np.nan), "terminals at step 4 are not finite"),
         (changed("timeouts", 5, np.nan), "timeouts at step 5 are not finite"),
+        (changed("timeouts", 5, 2), "timeouts at step 5 are 2.0, expected 0 or 1"),
+        (changed("terminals", 4, 0.5), "terminals at step 4 are 0.5, expected 0 or 1"),
+        (changed("terminals", 4, -1), "terminals at step 4 are -1.0, expected 0 or 1"),
+        ({"timeouts": None, "next_observations": np.zeros((10, 3))}, r"next_observations of shapes \[\(10, 3\)\] beside"),
+        ({"timeouts": None, "next_observations": np.full((10, 2), np.nan)}, "next_observations at step 0 are not finite"),
+        ({"observations": np.full((10, 2), 1e300)}, "trajectory 0: observations at step 0 are larger than 1e"),
+        (
+            {"actions": np.full((10, 1), 2**60)},
+            "actions are whole numbers up to 1152921504606846976, no space of at most 65,536",
+        ),
+        ({"actions": np.full((10, 1), -1)}, "actions are whole numbers up to -1"),
         ({"terminals": np.array([b"a"] * 10)}, "terminals have dtype"),
         ({"timeouts": None, "terminals": ends(10)}, "no episode end anywhere"),
         ({"timeouts": ends(10), "terminals": ends(10)}, "no episode end anywhere"),
@@ -177,7 +188,7 @@ def test_spaces_of_the_shapes(write):
 def test_the_action_space_is_given(write):
     space = spaces.Box(-2, 2, (1,))
     path = write(actions=np.full((10, 1), 1.9, np.float32))  # beyond [-1, 1]
-    assert read_d4rl(path, space)[1] == (spaces.Box(-np.inf, np.inf, (2,)), space)
+    assert read_d4rl(path, action_space=space)[1] == (spaces.Box(-np.inf, np.inf, (2,)), space)
     assert [len(trajectory) for trajectory in load_d4rl(path, action_space=space)] == [3, 4]
     assert load_dataset(path, action_space=space).action_space == space
     whole = write(actions=np.ones((10, 2), np.int64))
@@ -192,6 +203,106 @@ def test_the_env_that_a_file_names_is_not_built(write, tmp_path, monkeypatch):
     monkeypatch.setattr(gym, "make", lambda *args, **kwargs: pytest.fail("an environment was built"))
     for env_id in ("theirs:Env-v0", "Pendulum-v1", "Unheard-of-v7", ":Env-v0", ""):
         assert read_d4rl(write(env_id=env_id))[1] == read_d4rl(write())[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "space", "message"),
+    [
+        ("observations", np.full((10, 2), 300), spaces.Box(0, 100, (2,), np.int8), "300"),  # would be 44
+        ("observations", np.full((10, 2), 300, np.uint16), spaces.Box(0, 255, (2,), np.uint8), "300"),
+        ("observations", np.full((10, 2), 2**24 + 1), spaces.Box(-np.inf, np.inf, (2,)), "16777217"),
+        ("observations", np.full((10, 2), 70_000.0), spaces.Box(-1, 1, (2,), np.float16), "70000"),  # would be infinite
+        ("actions", np.full((10, 1), 2**32), spaces.Discrete(3), "4294967296"),
+        ("actions", np.full((10, 1), 2**63, np.uint64), spaces.Discrete(3), "9223372036854775808"),
+    ],
+)
+def test_values_that_the_space_of_the_model_cannot_hold(write, name, values, space, message):
+    path = write(**{name: values})
+    whole = {f"{name.removesuffix('s')}_space": space}
+    for data in (path, fields(**{name: values})):
+        with pytest.raises(ValueError, match=rf"trajectory 0: {name} at step 0 are out of bounds: .*{message}"):
+            load_dataset(data, **whole)
+
+
+def test_whole_numbers_are_kept(write):
+    values = np.full((10, 2), 2**24 + 1)
+    dataset = load_dataset(write(observations=values))
+    buffer = TrajectoryReplayBuffer(10, dataset.observation_space, dataset.action_space)
+    buffer.add_trajectory(dataset.trajectories[0])
+    np.testing.assert_array_equal(buffer.observations[:3, 0], values[:3])
+
+
+def test_spaces_of_the_model_count(write):
+    """Nothing is guessed where they are known: single numbers are no box."""
+    path = write(observations=np.arange(10) % 3, actions=np.arange(10)[:, None] % 2)
+    known = spaces.Discrete(3), spaces.Discrete(5)
+    dataset = load_dataset(path, *known)
+    assert (dataset.observation_space, dataset.action_space) == known
+    with pytest.raises(ValueError, match=r"made\.hdf5: .* observations must have a dimension"):
+        load_d4rl(path)
+
+
+class TestArrays:
+    """What D4RL's and d3rlpy's users have."""
+
+    def test_as_from_a_file(self, write):
+        for changes in ({}, {"rewards": np.ones((10, 1))}, {"terminals": ends(10, 2).astype(np.float32)}):
+            dataset, expected = load_dataset(fields(**changes)), load_dataset(write(**changes))
+            assert dataset.name == "dict of arrays"
+            assert (dataset.observation_space, dataset.action_space) == (expected.observation_space, expected.action_space)
+            for one, other in zip(dataset.trajectories, expected.trajectories, strict=True):
+                assert (one.terminated, one.truncated) == (other.terminated, other.truncated)
+                for name in ("observations", "actions", "rewards"):
+                    np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+    def test_other_fields_stay_unread(self):
+        changes = {"next_observations": np.array([None]), "infos/qpos": "no array", 3: None}
+        assert first_steps(load_dataset(fields() | changes | {"next_observations": None}).trajectories) == [0, 3]
+
+    def test_lists(self):
+        assert first_steps(load_dataset({name: array.tolist() for name, array in fields().items()}).trajectories) == [0, 3]
+
+    def test_dicts_of_observations(self):
+        parts = {"a": np.arange(10.0)[:, None], "b": np.zeros((10, 4, 4, 3), np.uint8)}
+        following = {"a": parts["a"] + 1, "b": parts["b"]}
+        following["a"][5] = 0
+        dataset = load_dataset(fields(observations=parts, next_observations=following, timeouts=None))
+        assert [len(trajectory) for trajectory in dataset.trajectories] == [3, 3]
+        assert dataset.trajectories[1].observations["a"][:, 0].tolist() == [3, 4, 5]
+        with pytest.raises(ValueError, match=r"next_observations of shapes \[\(10, 1\)\] beside observations of shapes"):
+            load_dataset(fields(observations=parts, next_observations=parts["a"], timeouts=None))
+
+    def test_without_ends(self):
+        with pytest.warns(UserWarning, match="dict of arrays holds no timeouts"):
+            assert first_steps(load_dataset(fields(timeouts=None)).trajectories) == [0]
+        with pytest.raises(ValueError, match="dict of arrays: no episode end anywhere"):
+            load_dataset(fields(timeouts=None, terminals=np.zeros(10)))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"rewards": None},
+                r"the field 'rewards' is missing, there are \['actions', 'observations', 'terminals', 'timeouts'\]",
+            ),
+            ({"actions": np.zeros((9, 1))}, r"actions of shape \(9, 1\) beside 10 rewards"),
+            ({"observations": {"a": np.zeros((9, 2))}}, r"observations\['a'\] of shape \(9, 2\) beside 10 rewards"),
+            ({"rewards": np.zeros(())}, r"rewards must have shape \(n_steps,\), not \(\)"),
+            ({"rewards": np.zeros(0), "terminals": np.zeros(0)}, r"observations of shape \(10, 2\) beside 0 rewards"),
+            ({"timeouts": np.array(["a"] * 10)}, "timeouts have dtype <U1, numbers are needed"),
+            ({"observations": [[1, 2], [3]]}, "observations: .*inhomogeneous"),
+            ({"observations": [None] * 10}, "observations have dtype object, numbers are needed"),
+            (changed("actions", (4, 0), 1.5), "trajectory 1: actions at step 1 are out of bounds"),
+            (changed("observations", (5, 1), np.nan), "trajectory 1: observations at step 2 are not finite"),
+        ],
+    )
+    def test_bad_ones_are_refused(self, changes, message):
+        with pytest.raises(ValueError, match=f"dict of arrays: {message}"):
+            load_dataset(fields(**changes))
+
+    def test_a_model_learns_from_them(self, small_gac):
+        model = small_gac().learn_offline(fields(), 2)
+        assert model.offline_buffer.lengths.tolist() == [3, 4]
 
 
 class TestElsewhere:
@@ -272,5 +383,5 @@ def test_a_group_and_nothing_for_a_field(write):
 def test_h5py_is_missing(write, monkeypatch):
     path = write()
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"sb3-gac\[data\]"):
+    with pytest.raises(ImportError, match=r"\.\[data\]"):
         load_d4rl(path)

@@ -90,8 +90,14 @@ def replay_buffer(tmp_path, monkeypatch):
     return buffer
 
 
+def arrays(tmp_path, monkeypatch):
+    ends = {"terminals": np.arange(10) == 4, "timeouts": np.arange(10) == 9}
+    return {name: flat(name) for name in ("observations", "actions", "rewards")} | ends
+
+
 SOURCES = [
     d4rl_file,
+    arrays,
     minari_dataset,
     minari_id,
     minari_path,

@@ -141,6 +141,12 @@ def changed(name, index, value):
         (episode(observations=np.zeros((4, 3))), r"observations of shape \(3,\) and dtype float64 do not fit"),
         (episode(actions=np.zeros((2, 1))), r"actions of shape \(2, 1\) beside 3 rewards"),
         (episode(observations=np.zeros((2, 2))), r"observations of shape \(2, 2\) beside 3 rewards"),
+        (episode(observations=np.zeros((9, 2))), r"observations of shape \(9, 2\) beside 3 rewards: one row more is needed"),
+        (episode(terminations=[False, True, True]), "terminations at step 1 are set, 2 is the last step"),
+        (episode(truncations=[True, False, False]), "truncations at step 0 are set, 2 is the last step"),
+        (episode(terminations=[False, 3, True]), "terminations at step 1 are 3, expected 0 or 1"),
+        (episode(truncations=[np.nan] * 3), "truncations at step 0 are not finite"),
+        (episode(truncations=[False] * 2), r"truncations of shape \(2,\) beside 3 rewards: one per step is needed"),
     ],
 )
 def test_bad_data_is_refused(bad, message):
@@ -184,6 +190,9 @@ def test_truncated_files(datasets_path):
     data.write_bytes(intact)
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 3}))
     with pytest.raises(ValueError, match="made/up-v0: the field 'episode_2/observations' is missing"):
+        load_minari("made/up-v0")
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 1}))
+    with pytest.raises(ValueError, match=r"made/up-v0: metadata\.json tells of 1 episodes, main_data\.hdf5 has 2"):
         load_minari("made/up-v0")
     metadata.write_text("{")
     with pytest.raises(ValueError, match="made"):
@@ -362,6 +371,35 @@ def test_not_installed_is_downloaded(monkeypatch):
     assert len(load_minari("made/up-v0")) == 1
 
 
+@pytest.mark.parametrize(
+    ("dataset_id", "message"),
+    [
+        ("mujoco/hoper/medium-v0", "is not installed, is it 'mujoco/hopper/medium-v0'"),
+        ("mujoko/hopper/medium-v0", "is not installed, is it 'mujoco/hopper/medium-v0'"),
+        ("mujoco/hopper/meduim-v0", "is not installed, is it 'mujoco/hopper/medium-v0'"),
+        ("mujoco/hopper/medium", "is neither a folder nor the id .*; installed are mujoco/hopper/medium-v0"),
+        ("hopper-medium-v2.zip", "is neither a folder nor the id of a Minari data set, which ends with a version"),
+        ("x", "is neither a folder"),
+    ],
+)
+def test_mistyped_ids_fail_at_once(monkeypatch, dataset_id, message):
+    make_dataset([episode()], "mujoco/hopper/medium-v0")
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", lambda name: pytest.fail("a download was tried"))
+    with pytest.raises(FileNotFoundError, match=f"{dataset_id}' {message}"):
+        load_minari(dataset_id)
+
+
+@pytest.mark.parametrize("dataset_id", ["mujoco/hopper/medium-v1", "mujoco/hopper/expert-v0", "mujoco/ant/medium-v0"])
+def test_other_ids_are_no_mistyped_ones(monkeypatch, dataset_id):
+    make_dataset([episode()], "mujoco/hopper/medium-v0")
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", lambda name: make_dataset([episode()], name))
+    assert len(load_minari(dataset_id)) == 1
+    with pytest.raises(
+        FileNotFoundError, match="'mujoco/hopper/simple-v0' is not installed; installed are mujoco/hopper/medium"
+    ):
+        open_minari("mujoco/hopper/simple-v0", download=False)
+
+
 def test_no_network(monkeypatch):
     def download(dataset_id):
         raise ConnectionError("no route to host")
@@ -375,5 +413,5 @@ def test_no_network(monkeypatch):
 def test_something_is_missing(monkeypatch, module):
     make_dataset([episode()])
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r"sb3-gac\[data\]"):
+    with pytest.raises(ImportError, match=r"\.\[data\]"):
         load_minari("made/up-v0")

@@ -1,10 +1,9 @@
 """Good files of each kind that anyone may hand over, and what can be done to them."""
 
 import copy
+import hashlib
 import json
-import pickle
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from minari.data_collector import EpisodeBuffer
 from safetensors.torch import load_file, save_file
 
 from sb3_gac import GAC, load_safe, save_safe
-from sb3_gac.data import load_d4rl, load_minari
+from sb3_gac.data import TrajectoryReplayBuffer, load_d4rl, load_minari
 from sb3_gac.data.stored_buffer import read_buffer
 from sb3_gac.digest import file_digest
 
@@ -75,10 +74,10 @@ def make_files(folder: Path) -> None:
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "env_spec": spec.to_json()}))
 
     env = gym.make("Pendulum-v1", max_episode_steps=10)
-    options: dict[str, Any] = dict(learning_starts=20, batch_size=4, n_encode_steps=4, n_score_steps=4, seed=0, device="cpu")
+    options: dict[str, Any] = dict(learning_starts=20, batch_size=4, seed=0, device="cpu")
     model = GAC("MlpLatentPolicy", env, policy_kwargs={"net_arch": [8], "n_candidates": 8}, **options).learn(30)
     save_safe(model, folder / "safe")
-    model.save_replay_buffer(folder / "buffer.pkl")
+    model.save_replay_buffer(folder / "buffer")
 
 
 def mutate_json(data: Any, rng: np.random.Generator) -> str:
@@ -197,34 +196,39 @@ def mutate_tensors(folder: Path, rng: np.random.Generator) -> str:
     return f"{name} {kind}"
 
 
-class _Runs:
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.reduced = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.reduced
-
-
-def mutate_pickle(file: Path, rng: np.random.Generator) -> str:
+def mutate_buffer(file: Path, rng: np.random.Generator) -> str:
     """
-    Change a few bytes of a replay buffer, or put a call into it.
+    Change a few bytes of a replay buffer, or its header or arrays and the checksum with them.
 
     :param file: The file.
     :param rng: Draws the place and the change.
     :return: What was done.
     """
-    if rng.random() < 0.6:
+    if rng.random() < 0.2:
         return _flip_bytes(file, rng)
-    buffer = pickle.loads(file.read_bytes())
-    name = list(vars(buffer))[rng.integers(len(vars(buffer)))]
-    calls = [(subprocess.check_output, ["touch", "ran"]), (exec, "import theirs"), (__import__, "theirs"), (np.zeros, 10**12)]
-    function, argument = calls[rng.integers(len(calls))]
-    vars(buffer)[name] = _Runs(function, argument)
-    state = copy.copy(vars(buffer))
-    type(buffer).__getstate__, kept = lambda self: state, type(buffer).__getstate__
-    file.write_bytes(pickle.dumps(buffer, pickle.HIGHEST_PROTOCOL))
-    type(buffer).__getstate__ = kept
-    return f"{name} calls {function.__name__}"
+    content = file.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header, values = json.loads(content[8:end]), bytearray(content[end:])
+    del header["__metadata__"]["sha256"]
+    if rng.random() < 0.5:
+        done = mutate_json(header, rng)
+    else:
+        name = list(header)[rng.integers(1, len(header))]
+        start, stop = header[name]["data_offsets"]
+        floats = np.asarray([np.nan, np.inf, 1e30, -1e30, -1, 2, 0.5], np.float32)
+        nasty = [*floats.view(np.int32).tolist(), -1, 2**31 - 1, 7]
+        place = int(rng.integers(start, max(stop, start + 1)))
+        done = f"{name} at {place} = {(value := nasty[rng.integers(len(nasty))])}"
+        values[place : place + 4] = value.to_bytes(4, "little", signed=True)[: len(values) - place]
+        if rng.random() < 0.2:
+            values = values[: rng.integers(len(values))] if rng.random() < 0.5 else values + bytes(8)
+            done += f", {len(values)} bytes"
+    if isinstance(header.get("__metadata__"), dict):
+        content = json.dumps(header, sort_keys=True).encode() + values
+        header["__metadata__"]["sha256"] = hashlib.sha256(content).hexdigest()
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + values)
+    return done
 
 
 def _flip_bytes(file: Path, rng: np.random.Generator) -> str:
@@ -258,7 +262,9 @@ def mutate(kind: str, folder: Path, rng: np.random.Generator) -> tuple[str, Path
         return _mutate_text(folder / "safe/gac.json", rng), folder / "safe", lambda: load_safe(folder / "safe", device="cpu")
     if kind == "safe tensors":
         return mutate_tensors(folder / "safe", rng), folder / "safe", lambda: load_safe(folder / "safe", device="cpu")
-    return mutate_pickle(folder / "buffer.pkl", rng), folder / "buffer.pkl", lambda: read_buffer(folder / "buffer.pkl")
+    file, env = folder / "buffer.safetensors", gym.make("Pendulum-v1")
+    template = TrajectoryReplayBuffer(100, env.observation_space, env.action_space, device="cpu")
+    return mutate_buffer(file, rng), file, lambda: read_buffer(file, template)
 
 
 KINDS = ("minari metadata", "minari data", "d4rl", "safe description", "safe tensors", "replay buffer")

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from sb3_gac import GAC, save_safe
+from sb3_gac import save_safe
+from sb3_gac.data import TrajectoryReplayBuffer
+from sb3_gac.data.stored_buffer import write_buffer
 from tests.fuzz.mutation import SECRET
 
 MAX_BYTES, MAX_SECONDS = 10**9, 60
@@ -73,20 +75,28 @@ def _watched(read: Callable[[], Any], file: Path, folder: Path) -> str:
 
 
 def _compare(found: Any, file: Path) -> str:
-    """Whether what was read is what stands there: a model is saved again."""
+    """Whether what was read is what stands there: a model or a buffer is saved again."""
     if isinstance(found, list):
         arrays = [array for t in found for array in (t.observations, t.actions, t.rewards)]
         return "reads another file" if any((np.asarray(array) == SECRET).any() for array in arrays) else "read"
-    if not isinstance(found, GAC):
-        return "read"
+    if isinstance(found, TrajectoryReplayBuffer):
+        write_buffer(file.with_name("again"), found)
+        return "read" if _values(file.with_name("again")) == _values(file) else "accepted, but changed"
     given = json.loads((file / "gac.json").read_text())
     again = json.loads((save_safe(found, file.with_name("again")) / "gac.json").read_text())
     for name in ("quantile", "rise", "fall", "headroom"):  # arguments say that, too, and count
         del given["target_return"][name]
+    if isinstance(train_freq := given["arguments"].get("train_freq"), int):
+        given["arguments"]["train_freq"] = {"$tuple": [train_freq, "step"]}
     for key in given.keys() - {"versions", "weights", "schema_version"}:
         if (difference := _difference(given[key], again.get(key))) is not None:
             return f"accepted, but changed: {key}{difference}"
     return "read"
+
+
+def _values(file: Path) -> bytes:
+    content = file.read_bytes()
+    return content[8 + int.from_bytes(content[:8], "little") :]
 
 
 def _difference(given: Any, again: Any) -> str | None:

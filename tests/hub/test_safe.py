@@ -171,9 +171,9 @@ def test_arguments_that_are_no_numbers(small_gac, diary_env, tmp_path):
 
 def test_arguments_can_be_replaced(saved, diary_env):
     assert load_safe(saved, diary_env(), batch_size=7, verbose=1).batch_size == 7
-    loaded = load_safe(saved, diary_env(), kl_coef=2.0, target_quantile=0.3, target_rise=0.7)
+    loaded = load_safe(saved, diary_env(), kl_coef=2.0, target_kl=5.0)
     assert loaded._current_kl_coef() == pytest.approx(2.0)
-    assert (loaded.target_return.quantile, loaded.target_return.rise) == (0.3, 0.7)
+    assert loaded.target_kl == 5.0
     kept = load_safe(saved, diary_env())
     assert (loaded.target_return.value, loaded._n_updates) == (kept.target_return.value, kept._n_updates)
 
@@ -652,4 +652,4 @@ def test_the_extra_is_named(saved):
         f"from sb3_gac import load_safe; load_safe({str(saved)!r})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert 'safetensors missing: pip install "sb3-gac[hub]"' in done.stderr
+    assert 'safetensors missing: pip install ".[hub]"' in done.stderr

@@ -30,7 +30,7 @@ def test_a_figure_that_cannot_be_drawn_costs_nothing(tmp_path: Path) -> None:
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
-    with pytest.raises(ImportError, match=r'matplotlib missing: pip install "sb3-gac\[plots\]"'):
+    with pytest.raises(ImportError, match=r'matplotlib missing: pip install "\.\[plots\]"'):
         make_figure(1, 1)
 
 
