@@ -98,7 +98,6 @@ class GAC(OfflineAlgorithm):
     policy: LatentPlanPolicy
     actor: PlanActor
     replay_buffer: TrajectoryReplayBuffer | None
-    n_steps: int
 
     def __init__(
         self,
@@ -198,7 +197,6 @@ class GAC(OfflineAlgorithm):
             )
         super()._setup_model()
         self.actor = self.policy.actor
-        self._n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self._begin_rollout()
         if self.target_return is None:
             self.target_return = TargetReturn()
@@ -209,6 +207,11 @@ class GAC(OfflineAlgorithm):
         if policy_name not in self.policy_aliases:
             raise ValueError(f"Policy {policy_name} unknown, there are {', '.join(self.policy_aliases)}")
         return super()._get_policy_from_name(policy_name)
+
+    @property
+    def n_sampled_steps(self) -> int:
+        """Steps of a trajectory that are encoded, and number of others that are scored."""
+        return N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
 
     @property
     def critic(self) -> PlanActor:
@@ -238,7 +241,7 @@ class GAC(OfflineAlgorithm):
         return_weight = float(self._knows_returns)
 
         for _ in range(gradient_steps):
-            batch = self._sample_batch(batch_size, 2 * self._n_steps)
+            batch = self._sample_batch(batch_size, 2 * self.n_sampled_steps)
             terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
             predictions = return_weight * terms.return_log_prob + terms.advantage_log_prob
@@ -267,7 +270,7 @@ class GAC(OfflineAlgorithm):
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
         features = self.policy.step_features(batch.observations, batch.ages)
         first_features = self.actor.extract_features(batch.first_observations)
-        encoded, scored = slice(None, self._n_steps), slice(self._n_steps, None)
+        encoded, scored = slice(None, self.n_sampled_steps), slice(self.n_sampled_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
         return elbo(
             self.actor.model,
@@ -341,17 +344,16 @@ class GAC(OfflineAlgorithm):
     def _assign_credit(self) -> None:
         """Estimate the advantages of all steps anew, whenever much has come to the replay buffer, and weigh steps by them."""
         buffers = self._buffers()
+        if not buffers:
+            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
-        if self._credited_steps is not None:
+        needs_advantages = self.actor.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers)
+        if self._credited_steps is not None and not needs_advantages:
             n_held = min(self._credited_steps, self.buffer_size)
             freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
             returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
-            is_known = self.actor.plan_horizon is None or all(buffer.knows_advantages for buffer in buffers)
-            # Loading may bring a smaller buffer
-            if abs(n_steps - self._credited_steps) < freq and not returns_are_new and is_known:
+            if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
                 return
-        if not buffers:
-            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
         if self.advantage_temperature is None and self.actor.plan_horizon is None:
