@@ -22,7 +22,7 @@ class BehaviourCloning(GAC):
 
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
         assert self.offline_buffer is not None, "behaviour cloning needs a data set"
-        return self.offline_buffer.sample(batch_size * self._n_steps, 1, self._vec_normalize_env)
+        return self.offline_buffer.sample(batch_size * self.n_sampled_steps, 1, self._vec_normalize_env)
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         features = self.policy.step_features(batch.observations, batch.ages)

@@ -1,37 +1,27 @@
 """Generative Actor Critic."""
 
-import io
 import math
-import pathlib
-import warnings
-from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_gac.actor import PlanActor
 from sb3_gac.arguments import check_arguments
-from sb3_gac.atomic import file_to_save, replace_when_complete
-from sb3_gac.credit import advantage_weights, fit_advantages, fit_rewards, segment_advantages, standardise_by_state
-from sb3_gac.credit.advantage import spread
+from sb3_gac.credit import OFFLINE, ONLINE, assign_credit
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
-from sb3_gac.data.space import check_supported, scale_actions, unscale_actions
+from sb3_gac.data.space import check_supported, scale_actions
 from sb3_gac.data.trajectory import map_observations
 from sb3_gac.exploration import Behaviour, RandomPolicies
 from sb3_gac.inference import TargetReturn, elbo, fit_posterior
+from sb3_gac.offline_algorithm import OfflineAlgorithm
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
-from sb3_gac.rollout_env import RolloutEnv
-from sb3_gac.type_aliases import Array, DatasetSource, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
+from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
 
 SelfGAC = TypeVar("SelfGAC", bound="GAC")
 
@@ -42,10 +32,6 @@ KL_LEARNING_RATE = 0.02  # of the logarithm of the coefficient
 N_STEPS, N_IMAGE_STEPS = 8, 2
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
-N_SWEEPS, N_OFFLINE_SWEEPS = 5, 25
-# Gradient steps of the decomposed rewards each time
-N_SPREAD_UPDATES, N_OFFLINE_SPREAD_UPDATES = 200, 3000
-N_REWARD_UPDATES, N_OFFLINE_REWARD_UPDATES = 200, 3000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
 # Steps that the statistics of observations are taken of, and their numbers in all: fewer steps of large observations
 STATISTICS_STEPS, STATISTICS_NUMBERS = 10_000, 20_000_000
@@ -54,7 +40,7 @@ STATISTICS_GROWTH = 0.2
 N_RANDOM_EPISODES = 10
 
 
-class GAC(OffPolicyAlgorithm):
+class GAC(OfflineAlgorithm):
     """
     Generative Actor Critic (GAC), offline and online, from nothing but the return of each trajectory.
 
@@ -112,7 +98,6 @@ class GAC(OffPolicyAlgorithm):
     policy: LatentPlanPolicy
     actor: PlanActor
     replay_buffer: TrajectoryReplayBuffer | None
-    n_steps: int
 
     def __init__(
         self,
@@ -149,7 +134,7 @@ class GAC(OffPolicyAlgorithm):
     ) -> None:
         super().__init__(
             policy,
-            env,  # type: ignore[arg-type]
+            env,
             learning_rate,
             buffer_size,
             learning_starts,
@@ -183,19 +168,12 @@ class GAC(OffPolicyAlgorithm):
         self.max_grad_norm = max_grad_norm
         check_arguments(self)
 
-        self.offline_buffer: TrajectoryReplayBuffer | None = None
         self.target_return: TargetReturn | None = None
         self._log_kl_coef = 0.0
-        self._n_offline_updates = 0
-        self._is_offline = False
-        self._known_steps: list[int] = []  # ever written to the buffers, when the statistics were last taken
-        self._sees_normalized = False  # whether these are of observations that a VecNormalize has normalised
         self._credited_steps: int | None = None  # ever written to the replay buffer, when advantages were last estimated
         self._random_policies: RandomPolicies | None = None
         self._behaviours = np.zeros(0, dtype=np.int64)  # what the episode of each environment follows
         self._last_plans: PlanState | None = None
-        self._rollout_returns = np.zeros(0)  # of the episodes under way
-        self._stepped_env: RolloutEnv | None = None
 
         if env is None:  # a data set, the loaded model or set_env() will bring them
             self.observation_space = self.action_space = None  # type: ignore[assignment]
@@ -219,7 +197,6 @@ class GAC(OffPolicyAlgorithm):
             )
         super()._setup_model()
         self.actor = self.policy.actor
-        self._n_steps = N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
         self._begin_rollout()
         if self.target_return is None:
             self.target_return = TargetReturn()
@@ -230,6 +207,11 @@ class GAC(OffPolicyAlgorithm):
         if policy_name not in self.policy_aliases:
             raise ValueError(f"Policy {policy_name} unknown, there are {', '.join(self.policy_aliases)}")
         return super()._get_policy_from_name(policy_name)
+
+    @property
+    def n_sampled_steps(self) -> int:
+        """Steps of a trajectory that are encoded, and number of others that are scored."""
+        return N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
 
     @property
     def critic(self) -> PlanActor:
@@ -259,7 +241,7 @@ class GAC(OffPolicyAlgorithm):
         return_weight = float(self._knows_returns)
 
         for _ in range(gradient_steps):
-            batch = self._sample_batch(batch_size, 2 * self._n_steps)
+            batch = self._sample_batch(batch_size, 2 * self.n_sampled_steps)
             terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
             predictions = return_weight * terms.return_log_prob + terms.advantage_log_prob
@@ -288,7 +270,7 @@ class GAC(OffPolicyAlgorithm):
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
         features = self.policy.step_features(batch.observations, batch.ages)
         first_features = self.actor.extract_features(batch.first_observations)
-        encoded, scored = slice(None, self._n_steps), slice(self._n_steps, None)
+        encoded, scored = slice(None, self.n_sampled_steps), slice(self.n_sampled_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
         return elbo(
             self.actor.model,
@@ -340,11 +322,6 @@ class GAC(OffPolicyAlgorithm):
         culprits = culprits or ["gradient" if th.isfinite(loss) else "loss"]
         raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
 
-    def _buffers(self) -> list[TrajectoryReplayBuffer]:
-        """The data set, then the replay buffer, where they hold a whole trajectory; what there is while none does."""
-        buffers = [buffer for buffer in (self.offline_buffer, self.replay_buffer) if buffer is not None and buffer.size() > 0]
-        return [buffer for buffer in buffers if buffer.n_trajectories > 0] or buffers
-
     def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
         """Trajectories of the data set and of the replay buffer, at least ``offline_ratio`` of them from the data set."""
         buffers = self._buffers()
@@ -367,63 +344,47 @@ class GAC(OffPolicyAlgorithm):
     def _assign_credit(self) -> None:
         """Estimate the advantages of all steps anew, whenever much has come to the replay buffer, and weigh steps by them."""
         buffers = self._buffers()
+        if not buffers:
+            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
-        if self._credited_steps is not None:
+        needs_advantages = self.actor.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers)
+        if self._credited_steps is not None and not needs_advantages:
             n_held = min(self._credited_steps, self.buffer_size)
             freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
             returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
-            is_known = self.actor.plan_horizon is None or all(buffer.knows_advantages for buffer in buffers)
-            # Loading may bring a smaller buffer
-            if abs(n_steps - self._credited_steps) < freq and not returns_are_new and is_known:
+            if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
                 return
-        if not buffers:
-            raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
         if self.advantage_temperature is None and self.actor.plan_horizon is None:
             return
         self.policy.set_training_mode(False)
-        is_offline = is_first and self.offline_buffer is not None
         tables = [buffer.steps() for buffer in buffers]
-        steps = StepTable.concatenate(tables)
-        features = th.cat([self._features_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
-        actions = th.cat([self._actions_of(buffer, table) for buffer, table in zip(buffers, tables, strict=True)])
-        policy = self.policy
-        losses: dict[str, float] = {}
-        if self.return_only and not self._knows_returns:
-            rewards = np.zeros(len(features))
-        elif self.return_only:
-            n_updates = N_OFFLINE_REWARD_UPDATES if is_offline else N_REWARD_UPDATES
-            rewards, losses = fit_rewards(policy.reward_net, policy.credit_optimizer, features, actions, steps, n_updates)
-        else:
-            rewards = np.concatenate([b.rewards.reshape(-1)[t.indices] for b, t in zip(buffers, tables, strict=True)])
-        advantages, values, value_losses = fit_advantages(
-            policy.credit_net,
-            policy.credit_optimizer,
-            features,
-            actions,
-            rewards.astype(np.float64),
-            steps,
+        sources = list(zip(buffers, tables, strict=True))
+        rewards: Array | None = None
+        if not self.return_only:
+            rewards = np.concatenate([buffer.rewards.reshape(-1)[table.indices] for buffer, table in sources])
+        elif not self._knows_returns:
+            rewards = np.zeros(sum(len(table.indices) for table in tables))
+        weights, advantages, logs = assign_credit(
+            self.policy.credit_networks,
+            th.cat([self._features_of(buffer, table) for buffer, table in sources]),
+            th.cat([self._actions_of(buffer, table) for buffer, table in sources]),
+            rewards,
+            StepTable.concatenate(tables),
             self.gamma,
             self.gae_lambda,
             self.advantage_temperature,
-            N_OFFLINE_SWEEPS if is_offline else N_SWEEPS,
+            self.actor.plan_horizon,
+            OFFLINE if is_first and self.offline_buffer is not None else ONLINE,
         )
-        weights = advantage_weights(advantages, self.advantage_temperature)
-        of_segments = None
-        if self.actor.plan_horizon is not None:
-            of_segments = segment_advantages(rewards.astype(np.float64), values, steps, self.gamma, self.actor.plan_horizon)
-            of_segments = (of_segments - of_segments.mean()) / spread(of_segments, values)
-            n_updates = N_OFFLINE_SPREAD_UPDATES if is_offline else N_SPREAD_UPDATES
-            of_segments = standardise_by_state(policy.spread_net, policy.credit_optimizer, features, of_segments, n_updates)
         start = 0
-        for buffer, table in zip(buffers, tables, strict=True):
+        for buffer, table in sources:
             own = slice(start, start + len(table.indices))
-            buffer.set_credit(table.indices, weights[own], None if of_segments is None else of_segments[own])
+            buffer.set_credit(table.indices, weights[own], None if advantages is None else advantages[own])
             start = own.stop
-        for name, loss in {**losses, **value_losses}.items():
-            self.logger.record(f"train/{name}", loss)
-        self.logger.record("train/advantage_ess", float(1 / np.square(weights).mean()))  # of weights whose mean is 1
+        for name, value in logs.items():
+            self.logger.record(f"train/{name}", value)
 
     @th.no_grad()
     def _features_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
@@ -494,271 +455,18 @@ class GAC(OffPolicyAlgorithm):
             if hasattr(self, "_logger"):  # there is none before the first learning
                 self.logger.record("rollout/target_return", self.target_return.value)
 
-    # ---------------------------------------------------------------- offline
-
-    def learn_offline(
-        self: SelfGAC,
-        data: DatasetSource | None,
-        gradient_steps: int = 4000,
-        callback: MaybeCallback = None,
-        log_interval: int | None = 500,
-        tb_log_name: str = "GAC_offline",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfGAC:
-        """
-        Learn from a data set, without environment steps; ``learn`` afterwards fine-tunes the same model.
-
-        One gradient step counts as one timestep for callbacks, loggers and schedules.
-
-        :param data: Minari id, path of a Minari data set or of a D4RL hdf5 file, a dict of the arrays of one, trajectories,
-            or a replay buffer; ``None`` goes on with the data set that the model has.
-        :param gradient_steps: Number of gradient steps; 0 only attaches the data set.
-        :param callback: Called at every gradient step.
-        :param log_interval: Gradient steps between two logs; ``None`` never logs.
-        :param tb_log_name: Name of the run in TensorBoard.
-        :param reset_num_timesteps: Whether to count timesteps from zero.
-        :param progress_bar: Whether to show a progress bar.
-        :raises ValueError: when the data is bad, or does not match the spaces of the model.
-        """
-        from sb3_gac.offline_env import OfflineProgressBarCallback, OfflineVecEnv
-
-        if data is not None:
-            self.set_offline_data(data)
-            self._known_steps = []  # statistics are taken of what is learnt from
-        elif self.offline_buffer is None:
-            raise ValueError("this model has no data set to go on with: give it one")
-        env = self.env
-        if env is None:
-            self.env = OfflineVecEnv(self.observation_space, self.action_space)
-        self._is_offline = True
-        try:
-            total_timesteps, callback = self._setup_learn(gradient_steps, callback, reset_num_timesteps, tb_log_name)
-            if progress_bar:
-                callback = CallbackList([callback, OfflineProgressBarCallback()])
-                callback.init_callback(self)
-            callback.on_training_start(locals(), globals())
-            if self.num_timesteps < total_timesteps:
-                self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-            of_no_rollout = {
-                "rewards": np.zeros(self.n_envs),
-                "dones": np.zeros(self.n_envs, dtype=bool),
-                "infos": [{} for _ in range(self.n_envs)],
-            }
-            while self.num_timesteps < total_timesteps:
-                self.train(gradient_steps=1, batch_size=self.batch_size)
-                self._n_offline_updates += 1
-                self.num_timesteps += 1
-                self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-                callback.update_locals(locals() | of_no_rollout)
-                if not callback.on_step():
-                    break
-                if log_interval is not None and (
-                    self.num_timesteps % log_interval == 0 or self.num_timesteps == total_timesteps
-                ):
-                    self.dump_logs()
-            callback.on_training_end()
-        finally:
-            self._is_offline = False
-            self.env = env
-            if env is None:
-                self._last_obs = None
-        return self
-
-    def set_offline_data(self, data: DatasetSource) -> None:
-        """
-        Attach a data set, that ``learn_offline`` and ``learn`` draw from; it is not saved with the model.
-
-        :param data: See :meth:`learn_offline`.
-        :raises ValueError: when the data is bad, or does not match the spaces of the model.
-        """
-        from sb3_gac.data.dataset import load_dataset
-        from sb3_gac.offline_env import OfflineVecEnv
-
-        dataset = load_dataset(data, self.observation_space, self.action_space)
-        if self.observation_space is None:
-            env = self._wrap_env(OfflineVecEnv(dataset.observation_space, dataset.action_space))
-            self.observation_space, self.action_space = env.observation_space, env.action_space
-            self._setup_model()
-            dataset = load_dataset(dataset, self.observation_space, self.action_space)  # with the channels of images first
-        trajectories = dataset.trajectories
-        buffer = TrajectoryReplayBuffer(
-            sum(len(trajectory) for trajectory in trajectories),
-            self.observation_space,
-            self.action_space,
-            device=self.device,
-        )
-        for trajectory in trajectories:
-            buffer.add_trajectory(trajectory)
-        self.offline_buffer = buffer
-        self._credited_steps = None
-        if self._n_offline_updates == 0:
-            self._known_steps = []
-        self._fit_normalization()
-
-    @property
-    def _is_normalized(self) -> bool:
-        return self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs
-
-    def _fresh_statistics(self) -> dict[str, RunningMeanStd]:
-        """Statistics of a ``VecNormalize`` that have seen nothing yet, by the key of the observations."""
-        if self._vec_normalize_env is None or not self._is_normalized:
-            return {}
-        statistics = self._vec_normalize_env.obs_rms
-        by_key = statistics if isinstance(statistics, dict) else {"": statistics}
-        return {key: running for key, running in by_key.items() if running.count < 1}
-
-    def _fit_normalization(self) -> None:
-        """
-        A ``VecNormalize`` that has seen nothing yet takes its statistics of observations from the data, and the model its
-        own from what it sees through it.
-        """
-        buffers = self._buffers()
-        if not buffers:
-            return
-        fresh = self._fresh_statistics()
-        if fresh and self._vec_normalize_env is not None and self._vec_normalize_env.training:
-            observations = buffers[0].observations
-            parts = observations if isinstance(observations, dict) else {"": observations}
-            for key, running in fresh.items():
-                for start in range(0, buffers[0].size(), FEATURES_BATCH):
-                    rows = parts[key][start : min(start + FEATURES_BATCH, buffers[0].size())]
-                    running.update(rows.reshape(-1, *running.mean.shape))
-            self._known_steps = []
-        is_changed = self._n_updates > 0 and self._is_normalized != self._sees_normalized
-        if not self._known_steps and (self._n_offline_updates > 0 or is_changed):
-            self._take_statistics()  # the model acts before it learns again
-
-    def _check_normalization(self) -> None:
-        """Warn when what has learnt with a ``VecNormalize`` is to go on without, or the other way round."""
-        if self._n_updates == 0 or self._is_normalized == self._sees_normalized:
-            return
-        self._known_steps = []  # the statistics are of other observations
-        if self._sees_normalized:
-            warnings.warn(
-                "the model was trained with observations that a VecNormalize had normalised, env has none: wrap it with "
-                "VecNormalize.load(path, env), with the statistics that were saved beside the model",
-                stacklevel=4,
-            )
-        elif not self._buffers():
-            warnings.warn("the model was trained without the VecNormalize that env has", stacklevel=4)
-
     # ---------------------------------------------------------------- online
-
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        assert self.env is not None, "You must set the environment before calling learn()"
-        is_reset = reset_num_timesteps or self._last_obs is None  # the environments are about to be
-        rollout_env = self._rollout_env
-        if self._n_updates > 0 and not self._is_offline and self._fresh_statistics():
-            warnings.warn(
-                "the VecNormalize of env has seen nothing yet, the model was trained with other statistics: load them with "
-                "VecNormalize.load(path, env)",
-                stacklevel=3,
-            )
-        if is_reset:
-            self._warn_of_lost_steps()
-            self._forget_rollout()
-        if isinstance(self.action_noise, VectorizedActionNoise) and self.action_noise.n_envs != self.n_envs:
-            self.action_noise = self.action_noise.base_noise  # made for other environments; SB3 vectorises it anew
-        with rollout_env.keep_statistics():
-            started = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-            if is_reset:
-                assert self._last_obs is not None
-                rollout_env.check_reset(self._last_obs)
-                self._last_original_obs = rollout_env.original_obs(self._last_obs)  # type: ignore[assignment]
-                rollout_env.store()
-        end = started[0]
-        if not self._is_offline and self._n_offline_updates == 0 and self.gradient_steps != 0 and end <= self.learning_starts:
-            warnings.warn(
-                f"nothing is learnt: learning starts after {self.learning_starts} timesteps, and learn() ends after {end}",
-                stacklevel=3,
-            )
-        return started
-
-    def _warn_of_lost_steps(self) -> None:
-        if self._is_offline or self.replay_buffer is None or self._episode_num > 0:
-            return
-        if self.replay_buffer.has_open_trajectories:
-            warnings.warn(
-                "every call of learn() resets the environments, and no episode had ended in the last one: no return of it is "
-                "learnt. Give it more timesteps, or reset_num_timesteps=False to go on with the episodes",
-                stacklevel=5,
-            )
-
-    @property
-    def _rollout_env(self) -> RolloutEnv:
-        assert self.env is not None
-        if self._stepped_env is None or self._stepped_env.venv is not self.env:
-            last, self._stepped_env = self._stepped_env, RolloutEnv(self.env)
-            if last is not None and not last.is_known:  # other wrappers around environments that still have to be reset
-                self._stepped_env.forget()
-        return self._stepped_env
-
-    def _forget_rollout(self) -> None:
-        """The episodes under way will not go on: nobody knows what they would have returned."""
-        if self._stepped_env is not None:
-            self._stepped_env.forget()
-        if self.replay_buffer is not None:
-            self.replay_buffer.drop_open_trajectories()
-        if self.action_noise is not None:
-            self.action_noise.reset()
-        self._begin_rollout()
 
     def _begin_rollout(self) -> None:
         plan_dim = self.actor.plan_dim
         self._last_plans = PlanState(np.zeros((self.n_envs, plan_dim), np.float32), np.zeros(self.n_envs, np.int64))
-        self._rollout_returns = np.zeros(self.n_envs)
         self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
         self._behaviours = np.full(self.n_envs, Behaviour.EXPLORE)
 
-    def _restart_rollout(self) -> None:
-        """Forget the episodes under way, and begin new ones."""
-        self._forget_rollout()
-        rollout_env = self._rollout_env
-        self._last_obs = rollout_env.reset()  # type: ignore[assignment]
-        self._last_episode_starts = np.ones(rollout_env.num_envs, dtype=bool)
-        self._last_original_obs = rollout_env.original_obs(self._last_obs)  # type: ignore[assignment, arg-type]
-        rollout_env.store()
-
-    def _sample_action(
-        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """
-        As SB3's, but plans are carried from step to step, and the first episodes follow random policies.
-
-        Environments that are not where the last transition ended begin new episodes: there was an error in a step, a callback
-        that stopped the rollout, or somebody else who stepped or reset them.
-        """
-        if self._rollout_env.was_moved:
-            warnings.warn(
-                "the training environments were stepped or reset outside of learn(), such as by an evaluation: their episodes "
-                "under way are dropped, and they are reset. Evaluate in environments of their own to keep all episodes",
-                stacklevel=2,
-            )
-        if self._last_obs is None or not self._rollout_env.is_known:
-            self._restart_rollout()
-        assert self._last_obs is not None and self._last_episode_starts is not None
-        self._begin_episodes(np.asarray(self._last_episode_starts, dtype=bool), learning_starts)
-        buffer_actions = np.zeros((n_envs, *self.action_space.shape), dtype=self.action_space.dtype)  # type: ignore[misc]
-        is_box = isinstance(self.action_space, spaces.Box)
-        if is_box:
-            buffer_actions = buffer_actions.astype(np.float32)
-        for behaviour in Behaviour:
-            envs = np.flatnonzero(self._behaviours == behaviour)
-            if len(envs) > 0:
-                buffer_actions[envs] = self._act(behaviour, envs)
-        if not is_box:
-            return buffer_actions, buffer_actions
-        if action_noise is not None:
-            buffer_actions = np.clip(buffer_actions + action_noise(), -1, 1)
-        return unscale_actions(self.action_space, buffer_actions), buffer_actions
+    def _end_episode(self, episode_return: float) -> None:
+        assert self.target_return is not None
+        self.target_return.update(episode_return)
+        self._tell_target()
 
     def _begin_episodes(self, is_start: Array, learning_starts: int) -> None:
         """
@@ -805,91 +513,6 @@ class GAC(OffPolicyAlgorithm):
         self._rollout_env.check_actions(of_all)  # an infinite one would be clipped
         return scale_actions(self.action_space, actions)
 
-    def _store_transition(
-        self,
-        replay_buffer: ReplayBuffer,
-        buffer_action: np.ndarray,
-        new_obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        assert isinstance(replay_buffer, TrajectoryReplayBuffer)
-        rollout_env = self._rollout_env
-        if not rollout_env.is_pending:  # a callback has begun new episodes since the step
-            return
-        rollout_env.restore_latest()
-        rewards = reward if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
-        original_obs: Any = rollout_env.original_obs(new_obs)
-        assert self._last_original_obs is not None
-        # Trajectories need no next observations, the last of an episode neither
-        replay_buffer.add(self._last_original_obs, original_obs, buffer_action, rewards, dones, infos)
-        self._last_obs, self._last_original_obs = new_obs, original_obs
-        self._last_episode_starts = dones
-        self._rollout_returns += rewards
-        assert self.target_return is not None
-        for env_index in np.flatnonzero(dones):
-            self.target_return.update(float(self._rollout_returns[env_index]))
-            self._rollout_returns[env_index] = 0.0
-            self._tell_target()
-        rollout_env.store()  # last: whatever is interrupted before ends in new episodes
-
-    def collect_rollouts(self, env: VecEnv, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """
-        As SB3's, in environments that are watched, see :class:`~sb3_gac.rollout_env.RolloutEnv`.
-
-        The number of steps that it returns is that of the gradient steps where ``gradient_steps`` is negative.
-        """
-        rollout = super().collect_rollouts(self._rollout_env, *args, **kwargs)
-        if self.gradient_steps < -1:
-            # The first time, those of the steps before learning started are due, too
-            before = 0 if self._n_updates == 0 else self.num_timesteps - rollout.episode_timesteps
-            n_due = self.num_timesteps // -self.gradient_steps - before // -self.gradient_steps
-            rollout = rollout._replace(episode_timesteps=n_due)
-        return rollout
-
-    def learn(
-        self: SelfGAC,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int | None = 4,
-        tb_log_name: str = "GAC",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfGAC:
-        return super().learn(
-            total_timesteps,
-            callback,
-            log_interval,  # type: ignore[arg-type]  # None never logs, as in collect_rollouts
-            tb_log_name,
-            reset_num_timesteps,
-            progress_bar,
-        )
-
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """
-        Set the environment to learn in; a model that has none yet takes on any number of parallel ones.
-
-        :param env: The environment.
-        :param force_reset: Whether to reset it before the next rollout.
-        :raises AssertionError: when the model has had another number of parallel environments; load it with the new ones.
-        """
-        env = self._wrap_env(env, self.verbose)
-        if self.observation_space is None:
-            self.observation_space, self.action_space, self.n_envs = env.observation_space, env.action_space, env.num_envs
-            self._setup_model()
-        elif self.env is None and self.n_envs != env.num_envs:
-            assert self.replay_buffer is not None
-            self.n_envs = env.num_envs
-            self.replay_buffer.set_n_envs(self.n_envs)
-        super().set_env(env, force_reset)
-        if force_reset:
-            self._forget_rollout()
-        self._check_normalization()
-        self._fit_normalization()
-
-    # ---------------------------------------------------------------- acting
-
     def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],
@@ -908,80 +531,3 @@ class GAC(OffPolicyAlgorithm):
         """
         self._check_has_networks()
         return super().predict(observation, state, episode_start, deterministic)
-
-    def _check_has_networks(self) -> None:
-        if self.observation_space is None:
-            raise ValueError(
-                "this model has no networks yet, they need spaces: give it an environment with env=... or set_env(), or a "
-                "data set with learn_offline()"
-            )
-
-    # ---------------------------------------------------------------- saving
-
-    def save(
-        self,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """
-        Save all that the model is, without the data it learns from; a file that is there is replaced once this one is whole.
-
-        :param path: Path of the zip file, or an open file.
-        :param exclude: Names of attributes to leave out as well.
-        :param include: Names of attributes to keep that would be left out.
-        :raises ValueError: when the model has met neither an environment nor a data set.
-        """
-        self._check_has_networks()
-        self.keep_settings()
-        if isinstance(path, io.BufferedIOBase):
-            return super().save(path, exclude, include)
-        with replace_when_complete(file_to_save(path, "zip")) as partial:
-            super().save(partial, exclude, include)
-
-    def keep_settings(self) -> None:
-        """Make ``policy_kwargs`` of what has been changed of acting, so that a saved model acts as this one does."""
-        self.policy_kwargs = {**self.policy_kwargs, **self.policy.changed_settings()}
-
-    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
-        """
-        Save the replay buffer in a safetensors file with a checksum; one that is there is replaced once this one is whole.
-
-        :param path: Path of the file, or an open file.
-        """
-        from sb3_gac.data.stored_buffer import SUFFIX, write_buffer
-
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
-        if isinstance(path, io.BufferedIOBase):
-            return write_buffer(path, self.replay_buffer)
-        with replace_when_complete(file_to_save(path, SUFFIX)) as partial:
-            write_buffer(partial, self.replay_buffer)
-
-    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        """
-        Load a replay buffer that :meth:`save_replay_buffer` has written; nothing of the file is run.
-
-        It may have been filled by another number of environments, or be of another size: ``buffer_size`` holds for what is
-        loaded, too.
-
-        :param path: Path of the file, or an open file.
-        :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then lets
-            go of them and resets the environments. ``False`` is for environments that go on where they were.
-        :raises ValueError: naming the file and what is wrong: it is damaged, no replay buffer or one of other spaces.
-        """
-        from sb3_gac.data.stored_buffer import read_buffer
-
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
-        self.replay_buffer = read_buffer(path, self.replay_buffer, self.verbose)
-        if truncate_last_traj:
-            self._last_obs = None
-        self._fit_normalization()
-
-    def _excluded_save_params(self) -> list[str]:
-        passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_behaviours", "_stepped_env"]
-        if self._stepped_env is not None and not self._stepped_env.is_known:
-            passing.append("_last_obs")  # nothing goes on from it
-        return [*super()._excluded_save_params(), "actor", "offline_buffer", *passing]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer", "policy.credit_optimizer"], []

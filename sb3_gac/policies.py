@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_gac.actor import ACTING_SETTINGS, PlanActor
+from sb3_gac.credit import CreditNetworks
 from sb3_gac.networks import CreditNetwork, PlanEncoder, ScalarPredictor, SpreadPredictor
 from sb3_gac.type_aliases import NetArch, TensorObs
 
@@ -108,6 +109,11 @@ class LatentPlanPolicy(BasePolicy):
         self.credit_optimizer = th.optim.Adam(
             [parameter for net in nets for parameter in net.parameters()], lr=CREDIT_LEARNING_RATE, fused=True
         )
+
+    @property
+    def credit_networks(self) -> CreditNetworks:
+        """What credit learns, with its optimizer."""
+        return CreditNetworks(self.credit_net, self.reward_net, self.spread_net, self.credit_optimizer)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | dict(

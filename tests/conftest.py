@@ -10,20 +10,14 @@ from gymnasium import spaces
 
 from sb3_gac import GAC, gac
 from sb3_gac.credit import advantage
+from sb3_gac.credit.assignment import Effort
 from sb3_gac.data import OfflineDataset, Trajectory
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 ACTION = spaces.Box(-2.0, 2.0, (2,), np.float32)
 
 # A gradient step takes a millisecond; nothing here learns anything of use, values and rewards neither.
-FEW_UPDATES = dict(
-    N_SWEEPS=1,
-    N_OFFLINE_SWEEPS=2,
-    N_REWARD_UPDATES=4,
-    N_OFFLINE_REWARD_UPDATES=8,
-    N_SPREAD_UPDATES=4,
-    N_OFFLINE_SPREAD_UPDATES=8,
-)
+FEW_UPDATES = dict(ONLINE=Effort(1, 4, 4), OFFLINE=Effort(2, 8, 8))
 SMALL: dict[str, Any] = dict(batch_size=4, learning_starts=5, train_freq=1, gradient_steps=1, seed=0, device="cpu")
 
 
@@ -75,8 +69,8 @@ def diary_env() -> type[DiaryEnv]:
 @pytest.fixture
 def few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and rewards take but a moment."""
-    for name, number in FEW_UPDATES.items():
-        monkeypatch.setattr(gac, name, number)
+    for name, effort in FEW_UPDATES.items():
+        monkeypatch.setattr(gac, name, effort)
     monkeypatch.setattr(advantage, "MIN_UPDATES", 4)
 
 

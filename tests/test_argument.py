@@ -18,19 +18,13 @@ from sb3_gac import GAC
         ("gae_lambda", -0.1, "in [0, 1]"),
         ("advantage_temperature", 0.0, "above 0 or None"),
         ("advantage_temperature", float("nan"), "above 0 or None"),
-        ("n_encode_steps", 0, "at least 1"),
-        ("n_score_steps", 0, "at least 1"),
         ("posterior_steps", -1, "at least 0"),
-        ("kl_warmup", -1, "at least 0"),
-        ("return_weight", -1.0, "at least 0"),
-        ("finetune_lr_factor", -0.1, "at least 0"),
         ("effective_horizon", 0.0, "above 0"),
         ("target_kl", 0.0, "above 0"),
         ("target_kl", float("nan"), "above 0"),
         ("max_grad_norm", 0.0, "above 0"),
+        ("explore_ratio", -0.1, "in [0, 1]"),
         ("offline_ratio", 2.0, "in [0, 1]"),
-        ("kl_learning_rate", -1.0, "at least 0"),
-        ("posterior_learning_rate", -1.0, "at least 0"),
         ("kl_coef", 0.0, "'auto' or a number above 0"),
         ("kl_coef", "sometimes", "'auto' or a number above 0"),
     ],
@@ -45,16 +39,14 @@ def test_numbers_out_of_range(small_gac, diary_env, name, value, expected, has_e
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("n_decoders", 0, "at least 1"),
-        ("n_waves", -1, "at least 0"),
-        ("clock_scale", -1.0, "at least 0"),
+        ("plan_dim", 0, "at least 1"),
+        ("plan_horizon", 0, "at least 1 or None"),
+        ("n_critics", 0, "at least 1"),
+        ("n_candidates", 0, "at least 1"),
+        ("n_averaged", 0, "at least 1"),
         ("exploit_steps", -1, "at least 0"),
         ("explore_steps", -1, "at least 0"),
-        ("prior_weight", -0.1, "at least 0"),
-        ("replan_freq", -5, "at least 0"),
-        ("nll_beta", 1.5, "in [0, 1]"),
-        ("wave_scale", 0.0, "above 0"),
-        ("plan_temperature", 0.0, "above 0 or None"),
+        ("replan_freq", 0, "at least 1"),
     ],
 )
 def test_numbers_of_the_actor_out_of_range(small_gac, diary_env, name, value, expected):
@@ -64,8 +56,9 @@ def test_numbers_of_the_actor_out_of_range(small_gac, diary_env, name, value, ex
 
 
 def test_bounds_are_allowed(small_gac, diary_env):
-    numbers = dict(batch_size=1, gradient_steps=-1, gamma=1.0, gae_lambda=0.0, offline_ratio=1.0, return_weight=0.0)
-    small_gac(diary_env(), kl_coef=0.5, **numbers).learn(10)
+    numbers = dict(batch_size=1, gradient_steps=-1, gamma=1.0, gae_lambda=0.0, explore_ratio=0.0, offline_ratio=1.0)
+    policy_kwargs = dict(plan_horizon=1, replan_freq=1, n_candidates=1)
+    small_gac(diary_env(), kl_coef=0.5, policy_kwargs=policy_kwargs, **numbers).learn(10)
 
 
 @pytest.mark.parametrize("policy", [None, PPOPolicy, "a model"])

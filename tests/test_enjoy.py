@@ -63,8 +63,6 @@ def model() -> GAC:
         TargetEnv(),
         batch_size=32,
         learning_rate=3e-3,
-        n_encode_steps=4,
-        n_score_steps=4,
         policy_kwargs=dict(net_arch=[32], n_candidates=64, plan_dim=4),
         seed=0,
         device="cpu",
@@ -95,7 +93,7 @@ def test_a_loop_that_carries_the_state(model):
     for step in range(2 * N_STEPS):
         actions, state = model.predict(obs, state=state, episode_start=starts, deterministic=True)
         obs, rewards, starts, _ = env.step(actions)
-        assert state.ages.tolist() == [step % N_STEPS + 1] * 2
+        assert state.ages.tolist() == [step % model.actor.replan_freq + 1] * 2
         total += rewards
     assert (total / (2 * N_STEPS) > -0.2).all()
 
@@ -169,4 +167,4 @@ def test_a_compiled_policy(model, tmp_path, in_place):
 
 def _small() -> dict:
     net = dict(net_arch=[16], n_candidates=8)
-    return dict(batch_size=4, n_encode_steps=4, n_score_steps=4, learning_starts=5, seed=0, device="cpu", policy_kwargs=net)
+    return dict(batch_size=4, learning_starts=5, seed=0, device="cpu", policy_kwargs=net)

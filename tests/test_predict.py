@@ -9,8 +9,8 @@ from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sb3_gac import GAC
-from sb3_gac.actor import REPLAN_MARGIN, PlanActor
+from sb3_gac import GAC, actor
+from sb3_gac.actor import PlanActor
 from sb3_gac.type_aliases import PlanState
 
 N_ENVS = 3
@@ -44,6 +44,76 @@ def test_the_plan_decides_the_action(model, as_tuple):
     assert not np.allclose(model.predict(observations(), swapped, deterministic=True)[0], actions, atol=1e-5)
 
 
+def steps_that_plan(model: GAC, monkeypatch, n_steps: int, **kwargs) -> list[int]:
+    """Steps of an episode at which plans are made."""
+    planned_at, plan, state = [], model.actor.plan, None
+    monkeypatch.setattr(model.actor, "plan", lambda *args: (planned_at.append(step), plan(*args))[1])
+    for step in range(n_steps):
+        obs = observations(seed=step)
+        _, state = model.policy.predict(obs, state, np.full(N_ENVS, step == 0), **kwargs)
+    return planned_at
+
+
+@pytest.mark.parametrize(
+    ("plan_horizon", "replan_freq", "when_exploiting", "when_exploring"),
+    [
+        (6, 4, [0, 4, 8, 12], [0, 6, 12]),
+        (6, 1, list(range(14)), [0, 6, 12]),
+        (6, 6, [0, 6, 12], [0, 6, 12]),
+        (6, 9, [0, 6, 12], [0, 6, 12]),  # no plan is followed beyond its horizon
+        (None, 4, [0], [0]),  # a plan of the whole trajectory
+    ],
+)
+@pytest.mark.parametrize("how", ["exploiting", "exploring", "asking"])
+def test_when_plans_are_renewed(
+    small_gac, make_dataset, monkeypatch, plan_horizon, replan_freq, when_exploiting, when_exploring, how
+):
+    """Exploitation renews its plan, also of a return that is asked for; exploration holds it for its horizon."""
+    kwargs = dict(plan_horizon=plan_horizon, replan_freq=replan_freq)
+    model = small_gac(policy_kwargs=kwargs).learn_offline(make_dataset(), 1)
+    asked = dict(target_return=0.5) if how == "asking" else {}
+    planned_at = steps_that_plan(model, monkeypatch, 14, deterministic=how != "exploring", **asked)
+    assert planned_at == (when_exploring if how == "exploring" else when_exploiting)
+
+
+def test_by_default_a_plan_is_of_20_steps_and_exploitation_renews_it_every_five(small_gac, make_dataset, monkeypatch):
+    model = small_gac().learn_offline(make_dataset(), 1)
+    with monkeypatch.context() as patch:
+        assert steps_that_plan(model, patch, 22, deterministic=False) == [0, 20]
+    assert steps_that_plan(model, monkeypatch, 12, deterministic=True) == [0, 5, 10]
+
+
+def test_each_environment_renews_its_own_plan(small_gac, make_dataset):
+    model = small_gac(policy_kwargs=dict(plan_horizon=6, replan_freq=4)).learn_offline(make_dataset(), 1)
+    _, first = model.predict(observations(seed=1), deterministic=True)
+    carried = first._replace(ages=np.array([3, 4, 2]))
+    _, second = model.predict(observations(seed=2), carried, np.array([False, False, True]), deterministic=True)
+    assert (second.plans == first.plans).all(axis=1).tolist() == [True, False, False]
+    assert second.ages.tolist() == [4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("plan_horizon", "ages", "clock"),
+    [(20, [0, 5, 10, 20], [-1.0, -0.5, 0.0, 1.0]), (None, [0, 100, 300, 9900], [-1.0, 0.0, 0.5, 0.98])],
+)
+def test_the_decoder_sees_the_age_of_the_plan_last(small_gac, make_dataset, plan_horizon, ages, clock):
+    """A clock in [-1, 1], halfway after half the horizon, or after 100 steps of a whole trajectory."""
+    model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
+    obs = th.as_tensor(observations(4))
+    features = model.actor.decoder_features(obs, th.tensor(ages))
+    th.testing.assert_close(features[:, :-1], model.actor.extract_features(obs))
+    th.testing.assert_close(features[:, -1], th.tensor(clock))
+
+
+@pytest.mark.parametrize("plan_horizon", [1, 7, 20, None])
+def test_the_clock_lies_in_its_bounds(small_gac, make_dataset, plan_horizon):
+    model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
+    ages = th.arange(plan_horizon or 1000)
+    clock = model.actor.decoder_features(th.zeros(len(ages), 3), ages)[:, -1]
+    assert clock.min() == -1 and clock.max() < 1
+    assert (clock.diff() > 0).all()
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_new_plan_where_an_episode_starts(model, deterministic):
     _, first = model.predict(observations(seed=1), deterministic=deterministic)
@@ -56,79 +126,6 @@ def test_a_new_plan_where_an_episode_starts(model, deterministic):
 def test_no_episode_start_means_none_started(model):
     _, first = model.predict(observations(seed=1))
     np.testing.assert_array_equal(model.predict(observations(seed=2), first)[1].plans, first.plans)
-
-
-def test_plan_temperature(small_gac, make_dataset):
-    """Next to none follows the best candidate, a large one hardly tells candidates apart."""
-    model = small_gac(policy_kwargs=dict(n_candidates=32, n_averaged=1)).learn_offline(make_dataset(n=20), 20)
-
-    def plans(n_averaged, plan_temperature=None):
-        model.actor.n_averaged, model.actor.plan_temperature = n_averaged, plan_temperature
-        return model.predict(observations(), deterministic=True)[1].plans
-
-    np.testing.assert_allclose(plans(32, 1e-6), plans(1), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(plans(32, 1e6), plans(32), rtol=1e-4, atol=1e-5)
-    assert np.abs(plans(1) - plans(32)).max() > 0.1
-
-
-@pytest.mark.parametrize("deterministic", [True, False])
-@pytest.mark.parametrize(("replan_freq", "steps"), [(0, [0]), (1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6]), (10, [0])])
-def test_new_plans_are_looked_for_when_exploiting(small_gac, make_dataset, monkeypatch, replan_freq, steps, deterministic):
-    model = small_gac(policy_kwargs=dict(replan_freq=replan_freq)).learn_offline(make_dataset(), 1)
-    state, planned_at, plan = None, [], model.actor.plan
-    monkeypatch.setattr(model.actor, "plan", lambda *args: (planned_at.append(step), plan(*args))[1])
-    for step in range(7):
-        _, state = model.predict(observations(seed=step), state, np.zeros(N_ENVS, dtype=bool), deterministic=deterministic)
-    assert planned_at == (steps if deterministic else [0])
-
-
-def test_an_exploiting_policy_keeps_a_plan_unless_the_new_one_promises_more(small_gac, make_dataset):
-    kwargs = dict(replan_freq=2, n_candidates=32, n_averaged=1)
-    model = small_gac(policy_kwargs=kwargs).learn_offline(make_dataset(n=20), 20)
-    obs = observations()
-    model.actor.exploit_steps = 30
-    _, better = model.predict(obs, deterministic=True)
-    model.actor.exploit_steps = 0
-    _, best_candidate = model.predict(obs, deterministic=True)
-    assert (better.plans != best_candidate.plans).any(axis=1).all()
-    worse = np.zeros_like(better.plans[2]) + 10.0  # far from all that the prior holds possible
-    carried = PlanState(np.stack([better.plans[0], better.plans[1], worse]), np.array([4, 3, 4]))
-    model.actor.prior_weight = 1.0
-    _, candidates = model.predict(obs, deterministic=True)
-    model.actor.prior_weight = 0.0
-    _, state = model.predict(obs, carried, np.zeros(N_ENVS, dtype=bool), deterministic=True)
-    np.testing.assert_array_equal(state.plans[:2], better.plans[:2])
-    assert state.ages.tolist()[:2] == [5, 4]  # kept, and not looked at yet
-    _, state = model.predict(obs, carried, np.array([True, False, False]), deterministic=True)
-    np.testing.assert_allclose(state.plans[0], best_candidate.plans[0], rtol=1e-5)  # an episode always starts with a new one
-    assert state.ages[0] == 1
-    model.actor.prior_weight = 1.0
-    _, state = model.predict(obs, carried, np.zeros(N_ENVS, dtype=bool), deterministic=True)
-    np.testing.assert_allclose(state.plans[2], candidates.plans[2], rtol=1e-5)
-    assert state.ages[2] == 1
-
-
-@pytest.mark.parametrize(("gain", "is_kept"), [(0.0, True), (0.5, True), (2.0, False)])
-def test_a_plan_is_not_given_up_for_next_to_nothing(small_gac, make_dataset, monkeypatch, gain, is_kept):
-    """At rest at a goal all that is new promises the same, and leads away from it at first."""
-    model = small_gac(policy_kwargs=dict(replan_freq=1)).learn_offline(make_dataset(), 1)
-    _, first = model.predict(observations(), deterministic=True)
-    worths = iter([th.full((N_ENVS,), 1.0 + gain * REPLAN_MARGIN), th.ones(N_ENVS)])  # of the new plans, of the old
-    monkeypatch.setattr(model.actor, "_worth", lambda plans, obs: next(worths))
-    _, second = model.predict(observations(seed=1), first, np.zeros(N_ENVS, dtype=bool), deterministic=True)
-    assert second.ages.tolist() == [2 if is_kept else 1] * N_ENVS
-    assert (second.plans == first.plans).all() == is_kept
-
-
-def test_a_return_is_asked_of_the_whole_episode(small_gac, make_dataset):
-    """From the middle of an episode on, only a part of the return that was asked for is left to be had."""
-    model = small_gac(policy_kwargs=dict(replan_freq=1)).learn_offline(make_dataset(n=20), 20)
-    _, first = model.policy.predict(observations(seed=1), deterministic=True, target_return=3.0)
-    state = first
-    for seed in (2, 3, 4):
-        _, state = model.policy.predict(observations(seed=seed), state, deterministic=True, target_return=3.0)
-    np.testing.assert_array_equal(state.plans, first.plans)
-    assert state.ages.tolist() == [4] * N_ENVS
 
 
 def test_without_state_every_observation_starts_a_plan(model):
@@ -159,11 +156,20 @@ def test_exploring_acts_at_random(model):
     assert not np.allclose(*actions)
 
 
-def test_a_plan_is_followed_without_noise_if_asked(small_gac, make_dataset):
-    model = small_gac(policy_kwargs=dict(use_action_noise=False)).learn_offline(make_dataset(), 1)
-    _, state = model.predict(observations())
-    actions = [model.predict(observations(), state)[0] for _ in range(2)]
-    np.testing.assert_array_equal(*actions)
+@pytest.mark.parametrize("plan_horizon", [20, None])
+def test_exploration_seeks_an_advantage_or_a_return(small_gac, make_dataset, monkeypatch, plan_horizon):
+    """One standard deviation of the advantages of segments; the target return of whole trajectories, or one asked for."""
+    model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
+    sought = []
+    monkeypatch.setattr(
+        actor, "explore_plan", lambda _, predictor, features, target, *args: sought.append((predictor, target.tolist()))
+    )
+    for target_return in (None, 7.0):
+        model.actor.plan(th.zeros(2, 3), target_return=target_return)
+    networks = model.actor.model
+    assert networks.critic is (networks.return_predictor if plan_horizon is None else networks.advantage_predictor)
+    by_itself = pytest.approx([model.target_return.value] * 2) if plan_horizon is None else [1.0, 1.0]
+    assert sought == [(networks.critic, by_itself), (networks.return_predictor, [7.0, 7.0])]
 
 
 def test_exploring_can_be_repeated(model):
@@ -186,12 +192,12 @@ def test_a_return_can_be_asked_for(model, monkeypatch):
     """Plans are ordered by the returns asked for, as the return predictor sees them."""
     monkeypatch.setattr(model.actor, "n_averaged", 1)  # the average of plans need not be ordered as they are
     obs = th.as_tensor(observations(50))
-    features = model.actor.extract_features(obs, at_start=True)
+    features = model.actor.extract_features(obs)
     predictor = model.actor.model.return_predictor
 
     def predicted(target_return: float) -> float:
         _, state = model.policy.predict(obs.numpy(), deterministic=True, target_return=target_return)
-        means, _ = model.actor.model.predict_return(th.as_tensor(state.plans), features)
+        means, _ = model.actor.model.return_predictor(th.as_tensor(state.plans), features)
         return predictor.unstandardise(means.mean(dim=0)).mean().item()
 
     low, high = predicted(-1000.0), predicted(1000.0)
@@ -249,7 +255,7 @@ def test_evaluation_carries_the_plans(small_gac, diary_env):
 
     mean, std = evaluate_policy(model, env, n_eval_episodes=2, callback=note_age, warn=False)
     assert (mean, std) == (21.0, 0.0)
-    assert ages == [1, 2, 3, 4, 5, 6] * 2
+    assert ages == [1, 2, 3, 4, 5, 1] * 2  # renewed after five steps, and where an episode starts
 
 
 @pytest.mark.parametrize("use", [lambda model, path: model.predict(observations()), lambda model, path: model.save(path)])

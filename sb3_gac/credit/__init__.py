@@ -1,8 +1,19 @@
-"""Credit: from rewards or returns to weights of steps."""
+"""Credit: from rewards or returns to weights of steps and advantages of segments."""
 
 from sb3_gac.credit.advantage import advantage_weights, fit_advantages
+from sb3_gac.credit.assignment import OFFLINE, ONLINE, CreditNetworks, assign_credit
 from sb3_gac.credit.decomposition import fit_rewards
 from sb3_gac.credit.segment import segment_advantages
 from sb3_gac.credit.standardization import standardise_by_state
 
-__all__ = ["advantage_weights", "fit_advantages", "fit_rewards", "segment_advantages", "standardise_by_state"]
+__all__ = [
+    "OFFLINE",
+    "ONLINE",
+    "CreditNetworks",
+    "advantage_weights",
+    "assign_credit",
+    "fit_advantages",
+    "fit_rewards",
+    "segment_advantages",
+    "standardise_by_state",
+]

@@ -261,8 +261,8 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         :param n_steps: Number of steps drawn uniformly from each of them.
         :param env: Normalises the observations; returns stay in env units.
         :param plan_horizon: Length of a segment, which starts at any step and ends with its trajectory at the latest; ``None``
-            draws whole trajectories, by their lengths.
-        :raises RuntimeError: when the buffer is empty, or knows the advantage of no segment.
+            draws whole trajectories, by their lengths. Segments whose advantage is known, unless none is: it is then NaN.
+        :raises RuntimeError: when the buffer is empty.
         """
         if plan_horizon is None:
             records, _ = self._table.draw(batch_size)

@@ -65,7 +65,7 @@ def infer_plan_map(
             n_left, n_starts_left = ((n + index) // len(buffers) for n in (n_trajectories, n_starts))
             while n_left > 0:  # as many at once as a gradient step takes
                 n = min(n_left, model.batch_size)
-                batch = buffer.sample(n, 2 * model.n_steps, model._vec_normalize_env, model.actor.plan_horizon)
+                batch = buffer.sample(n, 2 * model.n_sampled_steps, model._vec_normalize_env, model.actor.plan_horizon)
                 mean = model.infer_plans(batch)
                 means.append(_coordinates(model, mean, batch.first_observations, use_noise))
                 returns.append(batch.returns.cpu().numpy())

@@ -19,7 +19,7 @@ Kind: TypeAlias = Literal["prior", "exploit", "explore"]
 
 class PriorPolicy:
     """
-    A model that follows a plan sampled from the prior to the end of the episode.
+    A model that follows plans sampled from the prior, each for its horizon.
 
     :param model: The model.
     """
@@ -42,23 +42,18 @@ class PriorPolicy:
         :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
         :param deterministic: Whether actions are the likeliest ones.
         """
-        policy = self.model.policy
-        if state is None or episode_start is None or episode_start.any():
-            sampled = self._sample(observation)
-            starts = np.ones(len(sampled), dtype=bool) if state is None or episode_start is None else episode_start
-            plans, ages = (sampled, np.zeros(len(sampled), np.int64)) if state is None else state
-            state = PlanState(np.where(starts[:, None], sampled, plans), np.where(starts, 0, ages))
-        # Where there is a target return plans are followed to the end; whatever it is, none is made for it
-        return policy.predict(observation, state, None, deterministic, target_return=0.0)
-
-    def _sample(self, observation: Array | dict[str, Array]) -> Array:
         actor = self.model.policy.actor
         actor.set_training_mode(False)
+        obs = actor.obs_to_tensor(observation)[0]
         with th.no_grad():
-            features = actor.extract_features(actor.obs_to_tensor(observation)[0])
-            prior = actor.model.plan_prior(features)
-            plans: Array = prior.at(th.randn_like(prior.mean)).cpu().numpy()
-        return plans
+            prior = actor.model.plan_prior(actor.extract_features(obs))
+            plans, ages = prior.at(th.randn_like(prior.mean)), np.zeros(len(prior.mean), np.int64)
+            if state is not None and episode_start is not None:
+                is_due = episode_start if actor.plan_horizon is None else episode_start | (state[1] >= actor.plan_horizon)
+                ages = np.where(is_due, 0, state[1])
+                plans = th.where(th.as_tensor(is_due).unsqueeze(1).to(plans.device), plans, th.as_tensor(state[0]).to(plans))
+            buffer_actions = actor(obs, plans, th.as_tensor(ages, device=plans.device), deterministic).cpu().numpy()
+        return actor.unscale_action(buffer_actions), PlanState(plans.cpu().numpy(), ages + 1)
 
 
 def roll_out(
@@ -70,7 +65,7 @@ def roll_out(
     :param model: The model.
     :param envs: Copies of the environment.
     :param n_steps: Most steps of an episode.
-    :param kind: ``"prior"`` keeps a plan sampled from the prior, ``"exploit"`` and ``"explore"`` act as ``predict`` does.
+    :param kind: ``"prior"`` follows plans sampled from the prior, ``"exploit"`` and ``"explore"`` act as ``predict`` does.
     :param seed: Seed of the starts and of the samples: the same one gives the same starts. The random numbers of learning
         are left alone.
     :param n_plans: Plans followed one after the other in each environment.

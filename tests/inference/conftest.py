@@ -51,7 +51,7 @@ def make_linear_model(
     """
     plan_dim = len(slopes[0])
     prior = PlanPrior(FEATURES_DIM, plan_dim, [], nn.ReLU)
-    prior.gaussian_net[-1].bias.data = th.cat((th.full((plan_dim,), prior_mean), th.full((plan_dim,), prior_std).log()))
+    prior.net[-1].bias.data = th.cat((th.full((plan_dim,), prior_mean), th.full((plan_dim,), prior_std).log()))
     predictor = ReturnPredictor(FEATURES_DIM, plan_dim, [], nn.ReLU, n_members=len(slopes))
     predictor.head.weight.data.zero_()[:, :plan_dim, 0] = th.tensor(slopes)
     predictor.head.bias.data[..., 0] = bias
@@ -68,12 +68,12 @@ def linear_model() -> Callable[..., TrajectoryModel]:
 def neural_model() -> TrajectoryModel:
     """A model as it is used, a little trained: what it knows is arbitrary."""
     model = TrajectoryModel(
-        PlanPrior(FEATURES_DIM, 4, [16], nn.Tanh, residual=True),
+        PlanPrior(FEATURES_DIM, 4, [16], nn.Tanh),
         FilmDecoder(FEATURES_DIM, 4, spaces.Box(-1.0, 1.0, (3,), np.float32), [16], nn.Tanh),
         ReturnPredictor(FEATURES_DIM, 4, [16], nn.Tanh, n_members=3),
+        ReturnPredictor(FEATURES_DIM, 4, [16], nn.Tanh, n_members=3),
     )
-    for net in (model.prior.gaussian_net, model.prior.residual_net):
-        nn.init.normal_(net[-1].weight, std=0.2)
+    nn.init.normal_(model.prior.net[-1].weight, std=0.2)
     model.return_predictor.set_statistics(mean=100.0, std=10.0)
     return model
 

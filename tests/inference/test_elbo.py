@@ -48,8 +48,10 @@ def sampled_bound(model, posterior: PlanGaussian) -> th.Tensor:
         ACTIONS.expand(N_SAMPLES, -1, -1),
         th.zeros(N_SAMPLES, 2),
         RETURN.expand(N_SAMPLES),
+        th.zeros(N_SAMPLES),
         th.ones(N_SAMPLES, N_STEPS),
     )
+    assert (terms.advantage_log_prob == 0).all()
     return N_STEPS * terms.action_log_prob + terms.return_log_prob - terms.kl
 
 
@@ -77,21 +79,26 @@ def test_terms_of_a_certain_posterior(neural_model):
     """With hardly any spread, each term is the model's own answer at the mean plan; the KL is against the prior of o_1."""
     posterior = PlanGaussian(th.randn(5, 4), th.full((5, 4), -20.0))
     features, actions, returns = th.randn(5, 6, 2), 2 * th.rand(5, 6, 3) - 1, 100 + 10 * th.randn(5)
-    first_features = th.randn(5, 2)
+    first_features, advantages = th.randn(5, 2), th.randn(5)
     weights = th.rand(5, 6)
-    terms = elbo(neural_model, posterior, features, actions, first_features, returns, weights)
-    assert [term.shape for term in terms] == [(5,)] * 3
+    terms = elbo(neural_model, posterior, features, actions, first_features, returns, advantages, weights)
+    assert [term.shape for term in terms] == [(5,)] * 4
     log_prob = neural_model.action_log_prob(features, actions, posterior.mean)
     th.testing.assert_close(terms.action_log_prob, (weights * log_prob).sum(dim=1) / 6)
-    th.testing.assert_close(terms.return_log_prob, neural_model.return_log_prob(returns, posterior.mean, first_features))
+    for found, predictor, outcomes in (
+        (terms.return_log_prob, neural_model.return_predictor, returns),
+        (terms.advantage_log_prob, neural_model.advantage_predictor, advantages),
+    ):
+        th.testing.assert_close(found, predictor.log_prob(outcomes, posterior.mean, first_features))
     th.testing.assert_close(terms.kl, posterior.kl_from(neural_model.plan_prior(first_features)))
 
 
 def test_every_part_of_the_model_learns(neural_model):
     posterior = PlanGaussian(th.randn(5, 4).requires_grad_(), th.zeros(5, 4).requires_grad_())
     features, actions = th.randn(5, 6, 2), 2 * th.rand(5, 6, 3) - 1
-    terms = elbo(neural_model, posterior, features, actions, th.randn(5, 2), 100 + 10 * th.randn(5), th.ones(5, 6))
-    (terms.action_log_prob + terms.return_log_prob - terms.kl).mean().backward()
+    returns = 100 + 10 * th.randn(5)
+    terms = elbo(neural_model, posterior, features, actions, th.randn(5, 2), returns, th.randn(5), th.ones(5, 6))
+    (terms.action_log_prob + terms.return_log_prob + terms.advantage_log_prob - terms.kl).mean().backward()
     for name, parameter in [*neural_model.named_parameters(), *posterior._asdict().items()]:
         assert parameter.grad is not None and (parameter.grad != 0).any(), name
 
@@ -99,7 +106,8 @@ def test_every_part_of_the_model_learns(neural_model):
 def test_senseless_weights_give_a_finite_bound(senseless_model):
     model, encoder = senseless_model
     features, actions = 20 * th.rand(5, 6, 2) - 10, 2 * th.rand(5, 6, 3) - 1
-    terms = elbo(model, encoder(features, actions), features, actions, features[:, 0], 100 * th.randn(5), th.ones(5, 6))
+    posterior, returns = encoder(features, actions), 100 * th.randn(5)
+    terms = elbo(model, posterior, features, actions, features[:, 0], returns, th.zeros(5), th.ones(5, 6))
     assert all(th.isfinite(term).all() for term in terms)
     (terms.action_log_prob + terms.return_log_prob - terms.kl).mean().backward()
     for parameter in [*model.parameters(), *encoder.parameters()]:

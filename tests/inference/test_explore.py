@@ -4,7 +4,7 @@ import pytest
 import torch as th
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from sb3_gac.inference import explore_plan, target_log_prob
+from sb3_gac.inference import explore, explore_plan, target_log_prob
 
 N_SAMPLES = 20_000
 SLOPE = th.tensor([0.6, -0.9])
@@ -31,7 +31,8 @@ def exact_posterior(target_return: float) -> tuple[th.Tensor, th.Tensor]:
 def sample(linear_model, target_return: float, **settings) -> th.Tensor:
     """Every environment draws one plan: many of them, many samples."""
     target = th.full((N_SAMPLES,), target_return)
-    return explore_plan(make_model(linear_model), th.zeros(N_SAMPLES, 2), target, **settings)
+    model = make_model(linear_model)
+    return explore_plan(model, model.return_predictor, th.zeros(N_SAMPLES, 2), target, **settings)
 
 
 def assert_exact(plans: th.Tensor, target_return: float) -> None:
@@ -43,10 +44,11 @@ def assert_exact(plans: th.Tensor, target_return: float) -> None:
 def test_target_log_prob_is_that_of_the_mixture(neural_model):
     plans, first_features = th.randn(6, 4), th.randn(6, 2)
     target = 100 + 10 * th.randn(6)
-    means, log_stds = neural_model.predict_return(plans, first_features)
+    predictor = neural_model.return_predictor
+    means, log_stds = predictor(plans, first_features)
     members = Normal(means.T, log_stds.T.exp())
     expected = MixtureSameFamily(Categorical(th.ones(6, 3)), members).log_prob((target - 100) / 10)
-    th.testing.assert_close(target_log_prob(neural_model, plans, first_features, target), expected)
+    th.testing.assert_close(target_log_prob(predictor, plans, first_features, target), expected)
 
 
 @pytest.mark.parametrize("target_return", [95.0, 115.0])
@@ -56,16 +58,18 @@ def test_resampled_prior_plans(linear_model, target_return):
 
 @pytest.mark.parametrize("target_return", [95.0, 115.0])
 @pytest.mark.parametrize(
-    "settings",
+    ("n_candidates", "explore_steps", "step_size"),
     [
-        dict(n_candidates=64, explore_steps=5, step_size=0.1),  # what is right stays right
-        dict(n_candidates=1, explore_steps=60, step_size=0.3),  # a chain alone, from the prior
-        dict(n_candidates=64, explore_steps=5, step_size=5.0),  # unadjusted, these steps would diverge
+        (64, 5, 0.1),  # what is right stays right
+        (1, 60, 0.3),  # a chain alone, from the prior
+        (64, 5, 5.0),  # unadjusted, these steps would diverge
     ],
     ids=["resampled, then moved", "chain", "steps too long"],
 )
-def test_langevin_plans(linear_model, target_return, settings):
-    assert_exact(sample(linear_model, target_return, **settings), target_return)
+def test_langevin_plans(linear_model, monkeypatch, target_return, n_candidates, explore_steps, step_size):
+    monkeypatch.setattr(explore, "STEP_SIZE", step_size)
+    plans = sample(linear_model, target_return, n_candidates=n_candidates, explore_steps=explore_steps)
+    assert_exact(plans, target_return)
 
 
 def test_langevin_steps_leave_the_candidates(linear_model):
@@ -73,14 +77,14 @@ def test_langevin_steps_leave_the_candidates(linear_model):
     plans = []
     for explore_steps in (0, 3):
         th.manual_seed(0)
-        plans.append(explore_plan(model, th.zeros(500, 2), target, 16, explore_steps))
+        plans.append(explore_plan(model, model.return_predictor, th.zeros(500, 2), target, 16, explore_steps))
     assert (plans[0] != plans[1]).any(dim=1).float().mean() > 0.9
 
 
 def test_each_environment_has_its_own_target_and_its_own_plan(linear_model):
     model = make_model(linear_model)
     targets = th.tensor([80.0, 100.0, 120.0]).repeat_interleave(500)
-    plans = explore_plan(model, th.zeros(1500, 2), targets, n_candidates=128, explore_steps=2)
+    plans = explore_plan(model, model.return_predictor, th.zeros(1500, 2), targets, n_candidates=128, explore_steps=2)
     assert len(plans.unique(dim=0)) == 1500
     for group, target_return in zip(plans.split(500), (80.0, 100.0, 120.0), strict=True):
         mean, _ = exact_posterior(target_return)
@@ -100,7 +104,7 @@ def test_exploration_follows_the_seed(neural_model):
     plans = []
     for seed in (1, 1, 2):
         th.manual_seed(seed)
-        plans.append(explore_plan(neural_model, first_features, target, 8, 3))
+        plans.append(explore_plan(neural_model, neural_model.return_predictor, first_features, target, 8, 3))
     assert th.equal(plans[0], plans[1])
     assert not th.equal(plans[0], plans[2])
 
@@ -109,15 +113,18 @@ def test_exploration_follows_the_seed(neural_model):
 @pytest.mark.parametrize("explore_steps", [0, 3])
 def test_no_gradient_is_left_in_the_model(neural_model, gradients_are_on, explore_steps):
     with th.set_grad_enabled(gradients_are_on):
-        plans = explore_plan(neural_model, th.zeros(5, 2), th.full((5,), 100.0), 8, explore_steps)
+        plans = explore_plan(
+            neural_model, neural_model.return_predictor, th.zeros(5, 2), th.full((5,), 100.0), 8, explore_steps
+        )
     assert plans.shape == (5, 4)
     assert not plans.requires_grad
     assert all(parameter.grad is None and parameter.requires_grad for parameter in neural_model.parameters())
 
 
 @pytest.mark.parametrize("step_size", [0.05, 1e6])
-def test_senseless_weights_give_finite_plans(senseless_model, step_size):
+def test_senseless_weights_give_finite_plans(senseless_model, monkeypatch, step_size):
+    monkeypatch.setattr(explore, "STEP_SIZE", step_size)
     model, _ = senseless_model
     for explore_steps in (0, 20):
-        plans = explore_plan(model, th.ones(5, 2), 100 * th.randn(5), 16, explore_steps, step_size)
+        plans = explore_plan(model, model.return_predictor, th.ones(5, 2), 100 * th.randn(5), 16, explore_steps)
         assert th.isfinite(plans).all()

@@ -59,61 +59,6 @@ def test_gaussian_log_std_is_bounded(raw, bound):
     th.testing.assert_close(head.log_prob(head(hidden), actions), expected)
 
 
-@in_a_batch
-def test_isotropic_gaussian(shape):
-    """One number more than there are means: the log standard deviation of them all."""
-    head = make_action_head(HIDDEN_DIM, BOX, isotropic=True)
-    assert isinstance(head, GaussianActionHead)
-    hidden, actions = 3 * th.randn(*shape, HIDDEN_DIM), sample_actions(BOX, shape)
-    outputs = head.net(hidden)
-    assert outputs.shape == (*shape, 3)
-    std = outputs[..., 2:].clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
-    expected = Normal(outputs[..., :2].tanh(), std.expand(*shape, 2)).log_prob(actions).sum(dim=-1)
-    th.testing.assert_close(head.log_prob(head(hidden), actions), expected)
-
-
-def test_errors_of_all_entries_weigh_alike_where_the_gaussian_is_isotropic():
-    """One entry is predicted to 0.1, the other to 1: a diagonal Gaussian pulls the first a hundred times as hard."""
-    errors = th.tensor([[0.1, 1.0], [-0.1, -1.0]])
-    pulls = {}
-    for isotropic in (False, True):
-        head = make_action_head(HIDDEN_DIM, BOX, isotropic)
-        head.net.weight.data.zero_()
-        head.net.bias.data.zero_()
-        optimizer = th.optim.Adam([head.net.bias], 0.05)
-        for _ in range(500):  # the means stay where they are, for errors come with both signs
-            optimizer.zero_grad()
-            (-head.log_prob(head(th.zeros(2, HIDDEN_DIM)), errors).mean()).backward()
-            optimizer.step()
-        parameters = head(th.zeros(1, HIDDEN_DIM)).detach().requires_grad_()
-        head.log_prob(parameters, parameters[:, :2].detach() + 0.1).sum().backward()
-        pulls[isotropic] = parameters.grad[0, :2]
-    assert (pulls[False][0] / pulls[False][1]).item() == pytest.approx(100, rel=0.02)
-    th.testing.assert_close(pulls[True], (0.1 / th.tensor(0.505)).expand(2), rtol=0.02, atol=0)  # the mean of the variances
-
-
-@pytest.mark.parametrize("beta", [0.5, 1.0])
-def test_gradients_are_weighted_by_the_variance_and_likelihoods_are_not(beta):
-    plain, weighted = (make_action_head(HIDDEN_DIM, BOX, nll_beta=nll_beta) for nll_beta in (0.0, beta))
-    parameters, actions = th.randn(BATCH_SIZE, 4), sample_actions(BOX, (BATCH_SIZE,))
-    gradients = []
-    for head in (plain, weighted):
-        leaf = parameters.clone().requires_grad_()
-        log_prob = head.log_prob(leaf, actions)
-        log_prob.sum().backward()
-        gradients.append(leaf.grad)
-        th.testing.assert_close(log_prob, plain.log_prob(parameters, actions))
-    variance = (2 * parameters[:, 2:]).exp()
-    th.testing.assert_close(gradients[1], gradients[0] * (variance**beta).repeat(1, 2))
-
-
-def test_a_mean_of_weight_one_is_pulled_by_its_squared_error():
-    head = make_action_head(HIDDEN_DIM, BOX, nll_beta=1.0)
-    parameters, actions = th.randn(BATCH_SIZE, 4).requires_grad_(), sample_actions(BOX, (BATCH_SIZE,))
-    head.log_prob(parameters, actions).sum().backward()
-    th.testing.assert_close(parameters.grad[:, :2], actions - parameters[:, :2].detach())
-
-
 def test_gaussian_acts():
     head = make_action_head(HIDDEN_DIM, BOX)
     head.net.weight.data.zero_()

@@ -7,7 +7,7 @@ from gymnasium import spaces
 from torch import nn
 from torch.distributions import Normal
 
-from sb3_gac.networks import DecoderEnsemble, FilmDecoder
+from sb3_gac.networks import FilmDecoder
 from sb3_gac.networks.action_head import LOG_STD_MAX, LOG_STD_MIN
 
 FEATURES_DIM, PLAN_DIM, BATCH_SIZE, N_STEPS = 4, 3, 5, 6
@@ -86,54 +86,3 @@ def test_without_hidden_layers_the_plan_is_appended():
     decoder, (features, _, plans) = make_decoder([]), make_batch()
     expected = decoder.head.net(th.cat((features[:, 0], plans), dim=-1))[:, :2].tanh()
     th.testing.assert_close(decoder.act(features[:, 0], plans, deterministic=True), expected)
-
-
-@pytest.mark.parametrize("space", [SPACE, spaces.Discrete(3)], ids=["Box", "Discrete"])
-@pytest.mark.parametrize("isotropic", [False, True])
-def test_an_ensemble_by_hand(space, isotropic):
-    """Each member is scored alone; the parameters of what they do are averaged."""
-    members = [FilmDecoder(FEATURES_DIM, PLAN_DIM, space, [8], nn.ReLU, isotropic) for _ in range(3)]
-    ensemble = DecoderEnsemble(members)
-    features, actions, plans = make_batch()
-    if isinstance(space, spaces.Discrete):
-        actions = th.randint(3, (BATCH_SIZE, N_STEPS, 1)).float()
-    scores = [member.action_log_prob(features, actions, plans) for member in members]
-    assert not th.allclose(scores[0], scores[1])
-    th.testing.assert_close(ensemble.action_log_prob(features, actions, plans), sum(scores) / 3)
-    mean = sum(member(features[:, 0], plans) for member in members) / 3
-    expected = members[0].head.act(mean, deterministic=True)
-    th.testing.assert_close(ensemble.act(features[:, 0], plans, deterministic=True), expected)
-
-
-@pytest.mark.parametrize(("n_members", "owners"), [(5, [[0, 1, 2, 3, 4]]), (6, [[0, 2, 4], [1, 3, 5]]), (11, None)])
-def test_many_members_share_the_steps_out(n_members, owners):
-    owners = owners or [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
-    members, (features, actions, plans) = [make_decoder([8]) for _ in range(n_members)], make_batch()
-    log_probs = DecoderEnsemble(members).action_log_prob(features, actions, plans)
-    scores = th.stack([member.action_log_prob(features, actions, plans) for member in members])
-    parts = np.array_split(np.arange(N_STEPS), len(owners))
-    expected = [scores[scorers][:, :, part].mean(dim=0) for scorers, part in zip(owners, parts, strict=True)]
-    th.testing.assert_close(log_probs, th.cat(expected, dim=1))
-
-
-@pytest.mark.parametrize("space", [SPACE, spaces.Discrete(3)], ids=["Box", "Discrete"])
-def test_no_share_is_empty(space):
-    members = [FilmDecoder(FEATURES_DIM, PLAN_DIM, space, [8], nn.ReLU) for _ in range(11)]
-    features, actions, plans = make_batch()
-    if isinstance(space, spaces.Discrete):
-        actions = th.randint(3, (BATCH_SIZE, N_STEPS, 1)).float()
-    DecoderEnsemble(members).action_log_prob(features[:, :2], actions[:, :2], plans).mean().backward()
-    assert all(member.head.net.weight.grad.abs().sum() > 0 for member in members)
-
-
-def test_members_of_an_ensemble_learn_alone():
-    """What one member learns from the bound does not depend on the others, whatever they are."""
-
-    def gradient(other: FilmDecoder) -> th.Tensor:
-        member.zero_grad()
-        DecoderEnsemble([member, other]).action_log_prob(*batch).mean().backward()
-        return th.cat([parameter.grad.flatten() for parameter in member.parameters()])
-
-    batch, member = make_batch(), make_decoder([8])
-    th.testing.assert_close(gradient(make_decoder([8])), gradient(make_decoder([8])))
-    assert gradient(make_decoder([8])).abs().sum() > 0

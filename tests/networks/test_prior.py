@@ -1,4 +1,4 @@
-"""The prior starts as a standard normal, its residual as the identity."""
+"""The prior starts as a standard normal; the first observation moves and scales it."""
 
 import pytest
 import torch as th
@@ -13,37 +13,18 @@ every_arch = pytest.mark.parametrize("net_arch", [[], [8]])
 
 
 @every_arch
-@pytest.mark.parametrize("conditional", [False, True])
-def test_starts_as_standard_normal(net_arch, conditional):
-    prior = PlanPrior(FEATURES_DIM, PLAN_DIM, net_arch, nn.ReLU, conditional)
+def test_starts_as_standard_normal(net_arch):
+    prior = PlanPrior(FEATURES_DIM, PLAN_DIM, net_arch, nn.ReLU)
     gaussian = prior(10 * th.randn(BATCH_SIZE, FEATURES_DIM))
     for part in gaussian:
         assert part.shape == (BATCH_SIZE, PLAN_DIM)
         assert (part == 0).all()
 
 
-@every_arch
-def test_residual_starts_as_the_identity(net_arch):
-    prior = PlanPrior(FEATURES_DIM, PLAN_DIM, net_arch, nn.ReLU, residual=True)
-    plans = th.randn(BATCH_SIZE, PLAN_DIM)
-    assert th.equal(prior.embed(plans), plans)
-    prior.residual_net[-1].bias.data[:] = 2.0
-    th.testing.assert_close(prior.embed(plans), plans + 2)
-
-
-def test_without_residual_a_plan_is_seen_as_it_is():
-    plans = th.randn(BATCH_SIZE, PLAN_DIM)
-    assert PlanPrior(FEATURES_DIM, PLAN_DIM, [8], nn.ReLU).embed(plans) is plans
-
-
-def test_an_unconditional_prior_has_nothing_to_learn():
-    assert list(PlanPrior(FEATURES_DIM, PLAN_DIM, [8], nn.ReLU, conditional=False).parameters()) == []
-
-
-def test_the_first_observation_moves_and_scales_a_conditional_prior():
+def test_the_first_observation_moves_and_scales_the_prior():
     prior = PlanPrior(FEATURES_DIM, PLAN_DIM, [], nn.ReLU)
-    prior.gaussian_net[-1].weight.data[0, 0] = 2.0  # mean of the first dimension
-    prior.gaussian_net[-1].weight.data[PLAN_DIM, 1] = 0.5  # its log standard deviation
+    prior.net[-1].weight.data[0, 0] = 2.0  # mean of the first dimension
+    prior.net[-1].weight.data[PLAN_DIM, 1] = 0.5  # its log standard deviation
     gaussian = prior(th.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]))
     assert gaussian.mean.tolist() == [[2, 0, 0], [0, 0, 0]]
     assert gaussian.log_std.tolist() == [[0, 0, 0], [0.5, 0, 0]]
@@ -52,13 +33,13 @@ def test_the_first_observation_moves_and_scales_a_conditional_prior():
 @pytest.mark.parametrize(("raw", "bound"), [(-50.0, LOG_STD_MIN), (50.0, LOG_STD_MAX)])
 def test_log_std_is_bounded(raw, bound):
     prior = PlanPrior(FEATURES_DIM, PLAN_DIM, [], nn.ReLU)
-    prior.gaussian_net[-1].bias.data[PLAN_DIM:] = raw
+    prior.net[-1].bias.data[PLAN_DIM:] = raw
     assert (prior(th.randn(1, FEATURES_DIM)).log_std == bound).all()
 
 
-def test_a_new_conditional_prior_can_learn():
+def test_a_new_prior_can_learn():
     """Zero weights of the last layer only: gradients reach it at once."""
     prior = PlanPrior(FEATURES_DIM, PLAN_DIM, [8], nn.ReLU)
     gaussian = prior(th.randn(BATCH_SIZE, FEATURES_DIM))
     (gaussian.mean.sum() + gaussian.log_std.sum()).backward()
-    assert (prior.gaussian_net[-1].weight.grad != 0).any()
+    assert (prior.net[-1].weight.grad != 0).any()

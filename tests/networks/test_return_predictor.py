@@ -53,16 +53,6 @@ def test_ensemble_is_a_loop_over_members(net_arch):
         th.testing.assert_close(log_std[i], expected[:, 1].clamp(LOG_STD_MIN, LOG_STD_MAX))
 
 
-def test_of_the_plan_alone():
-    th.manual_seed(0)
-    predictor = ReturnPredictor(FEATURES_DIM, PLAN_DIM, [8], nn.Tanh, N_MEMBERS, conditional=False)
-    plans, first_features = make_inputs()
-    mean, _ = predictor(plans, first_features)
-    th.testing.assert_close(mean[1], member(predictor, 1)(plans)[:, 0])
-    assert (predictor(plans, first_features + 1)[0] == mean).all()
-    assert (predictor(plans + 1, first_features)[0] != mean).any()
-
-
 def test_members_differ():
     mean, _ = make_predictor()(*make_inputs())
     assert (mean.std(dim=0) > 0).all()

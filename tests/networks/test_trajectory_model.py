@@ -1,4 +1,4 @@
-"""The model hands every part the plan as the prior bends it, and stays finite with senseless weights."""
+"""The model asks each of its parts, and stays finite with senseless weights."""
 
 import numpy as np
 import pytest
@@ -12,33 +12,36 @@ FEATURES_DIM, PLAN_DIM, BATCH_SIZE, N_STEPS = 4, 3, 5, 6
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
-def make_model(net_arch=(8,), residual=True, space=BOX, activation_fn=nn.ReLU) -> TrajectoryModel:
+def make_model(net_arch=(8,), space=BOX, activation_fn=nn.ReLU) -> TrajectoryModel:
     return TrajectoryModel(
-        PlanPrior(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn, residual=residual),
+        PlanPrior(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn),
         FilmDecoder(FEATURES_DIM, PLAN_DIM, space, list(net_arch), activation_fn),
         ReturnPredictor(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn),
     )
 
 
-def test_decoder_and_return_predictor_see_the_embedded_plan():
+def test_the_decoder_acts_and_scores():
     model = make_model()
-    model.prior.residual_net[-1].bias.data[:] = th.tensor([1.0, -2.0, 0.5])
     features, actions = th.randn(BATCH_SIZE, N_STEPS, FEATURES_DIM), 2 * th.rand(BATCH_SIZE, N_STEPS, 2) - 1
-    first_features, returns, plans = features[:, 0], th.randn(BATCH_SIZE), th.randn(BATCH_SIZE, PLAN_DIM)
-    bent = plans + th.tensor([1.0, -2.0, 0.5])
-    decoder, predictor = model.decoder, model.return_predictor
+    first_features, plans, decoder = features[:, 0], th.randn(BATCH_SIZE, PLAN_DIM), model.decoder
     for found, expected in (
-        (model.action_log_prob(features, actions, plans), decoder.action_log_prob(features, actions, bent)),
-        (model.act(first_features, plans, True), decoder.act(first_features, bent, True)),
-        (model.return_log_prob(returns, plans, first_features), predictor.log_prob(returns, bent, first_features)),
-        (model.predict_return(plans, first_features)[0], predictor(bent, first_features)[0]),
+        (model.action_log_prob(features, actions, plans), decoder.action_log_prob(features, actions, plans)),
+        (model.act(first_features, plans, True), decoder.act(first_features, plans, True)),
     ):
         th.testing.assert_close(found, expected)
 
 
+def test_the_critic_is_the_advantage_predictor_where_there_is_one():
+    model = make_model()
+    assert model.critic is model.return_predictor
+    advantage_predictor = ReturnPredictor(FEATURES_DIM, PLAN_DIM, [8], nn.ReLU)
+    of_segments = TrajectoryModel(model.prior, model.decoder, model.return_predictor, advantage_predictor)
+    assert of_segments.critic is advantage_predictor
+
+
 def test_the_prior_is_the_one_of_the_first_observation():
     model, first_features = make_model(), th.randn(BATCH_SIZE, FEATURES_DIM)
-    nn.init.normal_(model.prior.gaussian_net[-1].weight)
+    nn.init.normal_(model.prior.net[-1].weight)
     for found, expected in zip(model.plan_prior(first_features), model.prior(first_features), strict=True):
         assert th.equal(found, expected)
 
@@ -47,15 +50,15 @@ def test_the_prior_is_the_one_of_the_first_observation():
 @pytest.mark.parametrize("space", [BOX, spaces.Discrete(3)], ids=["Box", "Discrete"])
 @pytest.mark.parametrize("net_arch", [(16,), (256, 256)])
 def test_uniform_weights_give_finite_answers(net_arch, space, activation_fn):
-    model = make_model(net_arch, True, space, activation_fn)
+    model = make_model(net_arch, space, activation_fn)
     model.load_state_dict({name: th.rand_like(part) for name, part in model.state_dict().items()})
     features = 20 * th.rand(BATCH_SIZE, N_STEPS, FEATURES_DIM) - 10
     prior = model.plan_prior(features[:, 0])
     plans = prior.at(th.randn_like(prior.mean))
     action = model.act(features[:, 0], plans, deterministic=False)
     log_prob = model.action_log_prob(features, action.unsqueeze(1).expand(-1, N_STEPS, -1), plans)
-    return_log_prob = model.return_log_prob(100 * th.randn(BATCH_SIZE), plans, features[:, 0])
-    for answer in (*prior, action, log_prob, return_log_prob, *model.predict_return(plans, features[:, 0])):
+    return_log_prob = model.return_predictor.log_prob(100 * th.randn(BATCH_SIZE), plans, features[:, 0])
+    for answer in (*prior, action, log_prob, return_log_prob, *model.return_predictor(plans, features[:, 0])):
         assert th.isfinite(answer).all()
     (log_prob.mean() + return_log_prob.mean()).backward()
     assert all(th.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None)

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
@@ -47,15 +48,20 @@ def test_several_plans_are_followed_from_the_same_start(small_gac: Any) -> None:
     assert (np.array(ends[:2]) != ends[2:]).all()
 
 
-def test_a_sampled_plan_is_followed_to_the_end(small_gac: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("plan_horizon", "ages"), [(None, [0, 1, 2, 3, 4]), (3, [0, 1, 2, 0, 1])])
+def test_a_sampled_plan_is_followed_for_its_horizon(
+    small_gac: Any, monkeypatch: pytest.MonkeyPatch, plan_horizon: int | None, ages: list[int]
+) -> None:
     env = Plane(5)
-    model = small_gac(env, policy_kwargs=dict(replan_freq=2))
+    model = small_gac(env, policy_kwargs=dict(plan_horizon=plan_horizon, replan_freq=2))
     followed, act = [], model.actor.forward
     monkeypatch.setattr(
         model.actor,
         "forward",
         lambda obs, plans, ages, *args: (followed.append((plans, ages)), act(obs, plans, ages, *args))[1],
     )
+    monkeypatch.setattr(model.actor, "plan", None)  # nothing is searched for
     roll_out(model, [env], 5, "prior")
-    assert [ages.tolist() for _, ages in followed] == [[0], [1], [2], [3], [4]]
-    assert all((plans == followed[0][0]).all() for plans, _ in followed)
+    assert [age.item() for _, age in followed] == ages
+    is_renewed = [bool((plans != last).any()) for (plans, _), (last, _) in pairwise([followed[0], *followed])]
+    assert is_renewed == [age == 0 and step > 0 for step, age in enumerate(ages)]

@@ -155,7 +155,7 @@ def test_tune(conf_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     # A trial of the study becomes the settings of a run
     train(conf_file, "--eval-freq", "-1", "-n", "20", *kept, "--trial-id", "1")
     config = next(Path("logs", "gac").glob(f"{ENV}_*/{ENV}/config.yml")).read_text()
-    assert "n_encode_steps" in config
+    assert "effective_horizon" in config
 
 
 def test_what_cannot_be_learnt_is_pruned(conf_file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +163,7 @@ def test_what_cannot_be_learnt_is_pruned(conf_file: str, capsys: pytest.CaptureF
         main(
             [
                 *("tune", "--env", ENV, "--conf-file", conf_file, "--n-trials", "2", "--device", "cpu", "-n", "20"),
-                *("--eval-episodes", "1", "-params", "return_weight:1e300"),
+                *("--eval-episodes", "1", "-params", "effective_horizon:1e300"),
             ]
         )
     assert capsys.readouterr().out.count("the loss is not finite") == 2

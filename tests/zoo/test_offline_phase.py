@@ -68,12 +68,6 @@ def test_it_learns_before_the_first_step(env: Any, data: OfflineDataset, small_g
     np.testing.assert_allclose(np.mean(env.actions), ACTION, atol=0.3)
 
 
-def test_smaller_steps_after_it(env: Any, data: OfflineDataset, small_gac: Callable[..., GAC]) -> None:
-    model = small_gac(env, learning_rate=1e-2, finetune_lr_factor=0.1)
-    model.learn(20, callback=OfflinePhase(data, 2))
-    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
-
-
 def test_the_log_of_the_online_phase_is_as_without(env: Any, data: OfflineDataset, small_gac: Callable[..., GAC]) -> None:
     model = small_gac(env)
     watch = WatchCallback()

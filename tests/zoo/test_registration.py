@@ -69,22 +69,8 @@ def test_the_values_are_those_of_the_benchmarks(env_id: str, path: Path) -> None
         assert "settings" not in phase
         assert ours == expected
     else:
-        # What the benchmarks chose for data does not hold from nothing; the mazes are as in benchmarks/results
-        if env_id in MAZES:
-            expected |= {"learning_rate": 0.001, "target_kl": 4.0}
-            del expected["effective_horizon"]
-            expected["policy_kwargs"] = {"net_arch": [128, 128], "n_averaged": 16}
-        elif env_id not in ("Pendulum-v1", "default"):
-            expected |= {"gradient_steps": 30, "explore_ratio": 0.7}
-            expected["policy_kwargs"] = {"net_arch": [128, 128], "n_averaged": 64}
-        # "advantage_temperature" is that of completed trajectories
-        of_data = ("offline_ratio", "finetune_lr_factor", "completion_horizon", "n_hold_steps", "advantage_temperature")
-        budget = ("n_timesteps", "learning_starts", *of_data)
-        for key in budget:
-            if env_id not in ("Pendulum-v1", "default"):
-                ours.pop(key, None)
-                expected.pop(key, None)
-        assert ours == expected
+        # From scratch the defaults of GAC
+        assert ours.keys() == {"policy", "n_envs", "n_timesteps"}
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,13 @@ from sb3_gac.zoo.sampler import (
 
 SMALLEST: dict[str, Any] = {
     "learning_rate": 1e-3,
-    "batch_size_pow": 5,
+    "batch_size_pow": 6,
     "net_arch": "small",
     "plan_dim_pow": 2,
-    "n_steps": 8,
     "effective_horizon": 4.0,
     "target_kl": 0.5,
     "n_averaged_pow": 0,
-    "plan_temperature": 0.3,
-    "pessimism": 0.0,
+    "plan_horizon": None,
     "gamma": 0.98,
     "gae_lambda": 1.0,
     "advantage_temperature": None,
@@ -41,9 +39,7 @@ def test_what_is_suggested_is_converted() -> None:
     params = sample_gac_params(optuna.trial.FixedTrial(SMALLEST), 1, 1, {})
     assert params == {
         "learning_rate": 1e-3,
-        "batch_size": 32,
-        "n_encode_steps": 8,
-        "n_score_steps": 8,
+        "batch_size": 64,
         "effective_horizon": 4.0,
         "target_kl": 0.5,
         "gamma": 0.98,
@@ -52,9 +48,8 @@ def test_what_is_suggested_is_converted() -> None:
         "policy_kwargs": {
             "net_arch": [64, 64],
             "plan_dim": 4,
+            "plan_horizon": None,
             "n_averaged": 1,
-            "plan_temperature": 0.3,
-            "pessimism": 0.0,
         },
         "explore_ratio": 0.1,
     }
