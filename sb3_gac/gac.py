@@ -458,6 +458,7 @@ class GAC(OfflineAlgorithm):
     # ---------------------------------------------------------------- online
 
     def _begin_rollout(self) -> None:
+        super()._begin_rollout()
         plan_dim = self.actor.plan_dim
         self._last_plans = PlanState(np.zeros((self.n_envs, plan_dim), np.float32), np.zeros(self.n_envs, np.int64))
         self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)

@@ -54,9 +54,9 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
 
     # ---------------------------------------------------------------- what subclasses say
 
-    @abstractmethod
     def _begin_rollout(self) -> None:
         """Every environment has been, or is about to be, reset."""
+        self._rollout_returns = np.zeros(self.n_envs)
 
     @abstractmethod
     def _begin_episodes(self, is_start: Array, learning_starts: int) -> None:
@@ -201,7 +201,6 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
             self.replay_buffer.drop_open_trajectories()
         if self.action_noise is not None:
             self.action_noise.reset()
-        self._rollout_returns = np.zeros(self.n_envs)
         self._begin_rollout()
 
     def _restart_rollout(self) -> None:
