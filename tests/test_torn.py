@@ -11,6 +11,7 @@ from unittest import mock
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -328,7 +329,9 @@ def interrupt_after(n_lines: int, function) -> bool:
     :param n_lines: How many lines are run before.
     :param function: The function.
     """
-    places = tuple(f"sb3_gac/{name}.py" for name in ("gac", "rollout_env", "data/buffer", "data/table"))
+    places = tuple(
+        f"sb3_gac/{name}.py" for name in ("gac", "trajectory_algorithm", "rollout_env", "data/buffer", "data/table")
+    )
     left = n_lines
 
     def trace(frame, event, argument):
@@ -343,7 +346,8 @@ def interrupt_after(n_lines: int, function) -> bool:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        function()
+        with th.enable_grad():  # no_grad() that is interrupted while it ends would hold for all tests to come
+            function()
     except KeyboardInterrupt:
         return True
     finally:
