@@ -320,7 +320,7 @@ def test_the_onnx_recipe_of_sb3(small_gac, make_dataset, tmp_path, part):
     for name in ("onnx", "onnxscript"):
         pytest.importorskip(name)
     runtime = pytest.importorskip("onnxruntime")
-    model = small_gac(policy_kwargs=dict(n_candidates=64, n_decoders=2)).learn_offline(make_dataset(n=20), 20)
+    model = small_gac(policy_kwargs=dict(n_candidates=64)).learn_offline(make_dataset(n=20), 20)
     part_of_model = attrgetter(part)(model)
     th.onnx.export(
         Onnxable(part_of_model), (th.randn(1, 3),), tmp_path / "model.onnx", opset_version=18, input_names=["input"]
