@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ pytest.importorskip("yaml")
 from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
 from benchmarks.recipes import change, load_yaml
 from sb3_gac.data import Trajectory
-from sb3_gac.networks import FilmDecoder
 
 DIRECTION = np.array([[0.8], [-0.4]])
 
@@ -48,20 +46,12 @@ def make_model(**settings: Any) -> BehaviourCloning:
 
 def test_it_clones_what_was_recorded_alone() -> None:
     trajectories = [make_trajectory(30, 1.0, seed=seed) for seed in range(3)]
-    for settings in ({"completion_horizon": 90}, {"advantage_temperature": 1.0}):
+    for settings in ({"policy_kwargs": {"net_arch": [8], "plan_horizon": 20}}, {"advantage_temperature": 1.0}):
         model = make_model(**settings)
         model.learn_offline(trajectories, 1)
         assert model.offline_buffer is not None
         assert model.offline_buffer.lengths.tolist() == [30] * 3
         assert (model.offline_buffer.sample(3, 9).weights == 1).all()
-
-
-def test_it_clones_with_one_network_and_a_diagonal_gaussian() -> None:
-    model = make_model(policy_kwargs={"net_arch": [8], "n_decoders": 3, "use_isotropic_gaussian": True})
-    trajectory = make_trajectory(30, 1.0)
-    model.learn_offline([replace(trajectory, actions=trajectory.actions.repeat(2, axis=1))], 1)
-    assert type(model.actor.model.decoder) is FilmDecoder
-    assert model.actor.model.decoder.head.net.out_features == 4  # a mean and a deviation for each entry
 
 
 def test_it_clones_what_it_is_shown_and_saves_it(tmp_path: Path) -> None:
@@ -92,5 +82,5 @@ def test_its_plan_is_zero_and_nothing_but_the_decoder_learns() -> None:
 def test_it_is_shown_as_many_actions_as_gac_scores() -> None:
     model = make_model()
     model.set_offline_data([make_trajectory(40, 1.0)])
-    batch = model._sample_batch(8, model.n_encode_steps + model.n_score_steps)
-    assert batch.actions.shape == (8 * model.n_score_steps, 1, 1)
+    batch = model._sample_batch(8, 2 * model.n_sampled_steps)
+    assert batch.actions.shape == (8 * model.n_sampled_steps, 1, 1)

@@ -21,7 +21,7 @@ from sb3_gac.data import load_dataset
 
 PENDULUM = Task("short-pendulum", "Pendulum-v1", 12, -400.0, 0.0)
 SMALL: dict[str, Any] = {
-    **{"batch_size": 4, "n_encode_steps": 4, "n_score_steps": 4, "offline_gradient_steps": 6, "n_timesteps": 40},
+    **{"batch_size": 4, "offline_gradient_steps": 6, "n_timesteps": 40},
     **{"learning_starts": 10, "train_freq": 20, "gradient_steps": 2, "n_envs": 1, "return_only": True},
     **{"policy_kwargs.net_arch": [8], "policy_kwargs.n_candidates": 4},
 }
@@ -55,9 +55,9 @@ def test_a_job_is_a_command_that_makes_the_same_job(data: str, monkeypatch: pyte
 
 def test_settings_are_those_of_the_recipe_the_control_and_the_command() -> None:
     params = Job("gac", "maze2d-umaze", control="no-plan", overrides={"target_kl": 1.0}).resolve()
-    assert params["kl_coef"] == 1000.0 and params["target_kl"] == 1.0 and params["completion_horizon"] == 300
-    cloning = Job("bc10", "hopper-medium", overrides={"policy_kwargs.n_decoders": 15}).resolve()
-    assert cloning["policy_kwargs"]["n_decoders"] == 15 and cloning["policy_kwargs"]["use_encoder"] is False
+    assert params["kl_coef"] == 1000.0 and params["target_kl"] == 1.0 and params["policy_kwargs"]["replan_freq"] == 3
+    cloning = Job("bc10", "hopper-medium", overrides={"policy_kwargs.plan_dim": 8}).resolve()
+    assert cloning["policy_kwargs"]["plan_dim"] == 8 and cloning["policy_kwargs"]["plan_horizon"] is None
 
 
 @pytest.mark.parametrize("algo", ["gac", "bc", "bc10"])

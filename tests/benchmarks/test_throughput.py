@@ -12,10 +12,10 @@ def test_the_median_leaves_the_warm_up_out() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = ["--hidden", "8", "--batch-size", "4", "--n-steps", "4", "--repeats", "2"]
+    sizes = ["--hidden", "8", "--batch-size", "4", "--repeats", "2"]
     main([*sizes, "--output", str(tmp_path / "throughput.csv")])
     output = capsys.readouterr().out
-    assert "gradient step, 4 trajectories x 4 steps, hidden 8" in output
+    assert "gradient step, 4 segments, hidden 8" in output
     assert "predict, making plans, exploring, 8 environments" in output
     header, *rows = (tmp_path / "throughput.csv").read_text().splitlines()
     assert header.startswith("what,value,unit,commit,versions,date")

@@ -163,7 +163,7 @@ def test_what_cannot_be_learnt_is_pruned(conf_file: str, capsys: pytest.CaptureF
         main(
             [
                 *("tune", "--env", ENV, "--conf-file", conf_file, "--n-trials", "2", "--device", "cpu", "-n", "20"),
-                *("--eval-episodes", "1", "-params", "effective_horizon:1e300"),
+                *("--eval-episodes", "1", "-params", "kl_coef:1e300"),
             ]
         )
     assert capsys.readouterr().out.count("the loss is not finite") == 2

@@ -20,7 +20,8 @@ OBSERVATION_MEAN = 0.5
 
 @pytest.fixture
 def env(diary_env: Callable[..., gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
-    return diary_env(length=5)
+    near = 0.1 + 1e-6  # what is seen is as in the data
+    return diary_env(spaces.Box(OBSERVATION_MEAN - near, OBSERVATION_MEAN + near, (3,), np.float32), length=5)
 
 
 @pytest.fixture
