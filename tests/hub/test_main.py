@@ -26,14 +26,14 @@ def test_the_lines_of_the_readme(hub, tmp_path):
     (lines,) = [block for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "push_to_hub" in block]
     program = (
         "import gymnasium as gym; from sb3_gac import GAC\n"
-        "gym.spec('Pendulum-v1').max_episode_steps = 20\n"
-        "made = model = GAC('MlpLatentPolicy', 'Pendulum-v1', policy_kwargs=dict(net_arch=[16], n_candidates=8))\n"
+        "gym.spec('CartPole-v1').max_episode_steps = 20\n"
+        "made = model = GAC('MlpLatentPolicy', 'CartPole-v1', policy_kwargs=dict(net_arch=[16], n_candidates=8))\n"
         f"env = model.get_env()\n{lines}\n"
         "assert model is not made and model.policy_kwargs == made.policy_kwargs\n"
     )
     done = run(hub, tmp_path, "-c", program)
     assert done.returncode == 0, done.stderr
-    assert "README.md" in hub.repos["your-name/gac-Pendulum-v1"].files()
+    assert "README.md" in hub.repos["your-name/gac-CartPole-v1"].files()
 
 
 def test_push_and_pull(hub, small_gac, tmp_path):
