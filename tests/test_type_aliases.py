@@ -63,6 +63,7 @@ def numbered_batch(first: int, is_dict: bool) -> TrajectoryBatch:
         {"vector": numbers.view(2, 1)} if is_dict else numbers.view(2, 1),
         numbers,
         numbers,
+        numbers,
         steps.squeeze(-1),
         steps.squeeze(-1).float(),
     )
@@ -77,5 +78,5 @@ def test_batches_join_and_rows_are_taken_together(is_dict):
     firsts = taken.first_observations["vector"] if is_dict else taken.first_observations
     assert observations.shape == (2, 3, 1)
     steps = (observations[:, 0, 0], taken.actions[:, 0, 0], taken.ages[:, 0], taken.weights[:, 0])
-    for part in (*steps, firsts[:, 0], taken.returns, taken.lengths):
+    for part in (*steps, firsts[:, 0], taken.returns, taken.advantages, taken.lengths):
         assert part.tolist() == [3, 0]

@@ -27,4 +27,4 @@ def test_the_demonstration_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     for name in ("plans_offline.png", "plans_online.png", "model_offline.zip", "model_online.zip", "offline/progress.csv"):
         assert (tmp_path / name).is_file()
     (row,) = read_rows(tmp_path / "results.csv")
-    assert row["n_env_steps"] == "300"  # ten environments, thirty steps each between two rounds of learning
+    assert row["n_env_steps"] == "200"  # four environments, fifty steps each between two rounds of learning
