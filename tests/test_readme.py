@@ -15,5 +15,5 @@ def test_example_runs_and_leaves_a_model(tmp_path, monkeypatch, capsys):
     model = names["model"]
     assert model._n_offline_updates == 500
     assert 500 + 90 <= model._n_updates <= 500 + 100  # one in ten steps online
-    means = [float(text) for text in re.findall(r"\((?:np\.float64\()?(\d+\.\d+)", capsys.readouterr().out)]
+    means = [float(text) for text in re.findall(r"^\((?:np\.float64\()?(\d+\.\d+)", capsys.readouterr().out, re.MULTILINE)]
     assert means[0] > 400 and means[1] > 100  # a random policy has 22
