@@ -12,6 +12,7 @@ from sb3_gac.data.trajectory import Array
 
 # Bytes that may come of a file: compressed zeros are a thousandth of what they stand for, recordings a tenth at best
 ALWAYS_ALLOWED, MAX_RATIO = 2**26, 100
+CHUNK_OVERHEAD = 4096  # bytes that the library takes for each chunk while it reads
 
 
 class Hdf5File:
@@ -90,6 +91,13 @@ class Hdf5File:
         if not dataset.shape:
             raise ValueError(f"{name} have the shape {dataset.shape}, one row per step is needed")
         self.spend(name, dataset.shape, dataset.dtype.itemsize)
+        if dataset.chunks is not None:
+            n_chunks = math.prod(math.ceil(n / size) for n, size in zip(dataset.shape, dataset.chunks, strict=True))
+            largest = max(n_chunks * CHUNK_OVERHEAD, math.prod(dataset.chunks) * dataset.dtype.itemsize)
+            if largest > self._left:
+                raise ValueError(
+                    f"{name} claims {n_chunks:,} chunks of shape {dataset.chunks}, expected less than the file can hold"
+                )
         return np.asarray(dataset[()])
 
     def spend(self, name: str, shape: tuple[int, ...], itemsize: int) -> None:

@@ -333,6 +333,7 @@ def test_links_and_other_files(datasets_path, name):
             "stand in an",
         ),
         (lambda group: group.create_dataset(name, 10**12, float, chunks=True), "claims the shape"),
+        (lambda group: group.create_dataset(name, 10**7, bool, chunks=(5,)), "claims 2,000,000 chunks"),
     ]:
         path.write_bytes(intact)
         with h5py.File(path, "a") as file:
