@@ -86,6 +86,22 @@ def score_table(rows: Sequence[Row], task: str, value: str) -> str:
     return format_table(lines)
 
 
+def search_table(rows: Sequence[Row]) -> str:
+    """
+    What the same models score with the best plans, the prior's mean and random plans, task by task.
+
+    :param rows: Of GAC, offline, without a control.
+    """
+    columns = {"best plan": "score", "prior mean": "prior_mean_score", "random plan": "random_plan_score"}
+    scores = {label: collect(rows, "task", column) for label, column in columns.items()}
+    lines = []
+    for task in scores["best plan"]:
+        of_task = {label: list(found[task]["GAC"].values()) for label, found in scores.items()}
+        line = {"task": task} | {label: format_interval(t_interval(values)) for label, values in of_task.items()}
+        lines.append({**line, "seeds": str(len(of_task["best plan"]))})
+    return format_table(lines)
+
+
 def gain_table(rows: Sequence[Row]) -> str:
     """
     What learning online adds to the same models, task by task.
@@ -191,6 +207,8 @@ def _offline_parts(rows: Sequence[Row]) -> list[str]:
     mixed = [task for task, found in digests.items() if len(found) > 1]
     if mixed:
         parts.append(f"**Rows of different data, which say nothing of each other: {', '.join(mixed)}.**")
+    if searched := [row for row in rows if row["algo"] == "gac" and row["prior_mean_score"] and not row["control"]]:
+        parts += ["## What searching plans is worth: normalised score of the same models", search_table(searched)]
     if finetuned := [row for row in rows if row["online_score"]]:
         parts += ["## Offline to online: normalised score", gain_table(finetuned)]
     return parts

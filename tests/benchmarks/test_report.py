@@ -7,7 +7,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
 
 from benchmarks import offline, online
-from benchmarks.report import collect, gain_table, main, published_table, score_table, write_page
+from benchmarks.report import collect, gain_table, main, published_table, score_table, search_table, write_page
 from benchmarks.table import Row, append_row
 
 
@@ -50,6 +50,14 @@ def test_the_gain_is_that_of_the_same_models() -> None:
     rows = [make_row("gac", seed, 10.0 * seed, online_score=10.0 * seed + gain) for seed, gain in enumerate([1.0, 2.0, 3.0])]
     line = cells(gain_table(rows))[2]
     assert line == ["maze2d-umaze", "GAC", "10.0 (-14.8 to 34.8)", "12.0 (-15.3 to 39.3)", "2.0 (-0.5 to 4.5)", "0.25", "3"]
+
+
+def test_the_search_is_that_of_the_same_models() -> None:
+    plans = [{"prior_mean_score": 10.0 * seed, "random_plan_score": 1.0} for seed in range(2)]
+    rows = [make_row("gac", seed, 30.0, **scores) for seed, scores in enumerate(plans)]
+    header, _, line = cells(search_table(rows))
+    assert header == ["task", "best plan", "prior mean", "random plan", "seeds"]
+    assert [cell.split(" (")[0] for cell in line] == ["maze2d-umaze", "30.0", "5.0", "1.0", "2"]
 
 
 def test_what_is_published(capsys: pytest.CaptureFixture[str]) -> None:
