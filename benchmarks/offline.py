@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -206,7 +205,7 @@ def run_job(
     eval_env.close()
     row |= {"information": learner.information, "n_updates": learner.n_updates, "n_eval_episodes": n_eval_episodes}
     row |= {"n_parameters": learner.n_parameters, "data_digest": data_digest(dataset), **made_by}
-    return row | {"command": shlex.join(["python", *job.command(options)])}
+    return row | {"command": job.record(options)}
 
 
 def data_digest(dataset: OfflineDataset) -> str:

@@ -14,7 +14,6 @@ import importlib
 import importlib.util
 import itertools
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,7 +250,7 @@ def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: S
         # As the algorithm counts: PPO its epochs, ARS its updates, the others gradient steps
         "n_updates": getattr(model, "_n_updates", 0),
         **made_by,
-        "command": shlex.join(["python", *job.command(options)]),
+        "command": job.record(options),
     }
 
 

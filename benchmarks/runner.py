@@ -7,6 +7,8 @@ On a cluster every machine needs this checkout, its Python, the data sets and th
 import argparse
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -66,6 +68,10 @@ class Job(ABC):
         words += ["--control", self.control] if self.control else []
         overrides = [f"{name}={json.dumps(value)}" for name, value in self.overrides.items()]
         return [*words, *(["--set", *overrides] if overrides else []), *options]
+
+    def record(self, options: Sequence[str]) -> str:
+        """The command as a table keeps it: a file outside of the checkout is its name, its folder says nothing elsewhere."""
+        return shlex.join(["python", *(re.sub(r"(?:(?<==)|^)/\S*/", "", word) for word in self.command(options))])
 
 
 def add_job_options(parser: argparse.ArgumentParser, algos: Iterable[str], out: Path) -> None:

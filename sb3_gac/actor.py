@@ -178,9 +178,9 @@ class PlanActor(BasePolicy):
         Infer one plan per environment, of shape ``(n_envs, plan_dim)``: policy improvement.
 
         :param obs: Observations to plan from, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
-        :param deterministic: Whether to exploit (the best plan) or to explore (a sample given the target return).
+        :param deterministic: Whether to exploit (the best plan) or to explore (a sample given the target).
         :param target_return: Return asked for, in env units, one for all or of shape ``(n_envs,)``. By default the largest
-            when exploiting and the moving target when exploring.
+            when exploiting; when exploring an advantage of one standard deviation, of whole trajectories the moving target.
         :raises ValueError: when ``target_return`` has another shape.
         """
         n_envs = _n_rows(obs)
@@ -194,7 +194,7 @@ class PlanActor(BasePolicy):
             with th.no_grad():
                 features = self.extract_features(part)
             if deterministic:
-                return self._exploit(features, asked)
+                return exploit_plan(self.model, features, self.candidate_noise, self.n_averaged, self.exploit_steps, asked)
             assert asked is not None
             return explore_plan(self.model, predictor, features, asked, self.n_candidates, self.explore_steps)
 
@@ -227,9 +227,6 @@ class PlanActor(BasePolicy):
         if asked.shape not in ((), (n_envs,)):
             raise ValueError(f"target_return has the shape {tuple(asked.shape)}, expected a number or {(n_envs,)}")
         return asked.expand(n_envs)
-
-    def _exploit(self, features: th.Tensor, target_return: th.Tensor | None) -> th.Tensor:
-        return exploit_plan(self.model, features, self.candidate_noise, self.n_averaged, self.exploit_steps, target_return)
 
     def decoder_features(self, obs: TensorObs, ages: th.Tensor) -> th.Tensor:
         """

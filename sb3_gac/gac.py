@@ -1,7 +1,7 @@
 """Generative Actor Critic."""
 
 import math
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -23,8 +23,6 @@ from sb3_gac.offline_algorithm import OfflineAlgorithm
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
 from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
 
-SelfGAC = TypeVar("SelfGAC", bound="GAC")
-
 MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 KL_LEARNING_RATE = 0.02  # of the logarithm of the coefficient
 # Steps of a segment to encode, and others to score. With those for images, a gradient step sends as many pictures through
@@ -45,7 +43,7 @@ class GAC(OfflineAlgorithm):
     Generative Actor Critic (GAC), offline and online, from nothing but the return of each trajectory.
 
     Paper: https://arxiv.org/abs/2512.21527. Policy evaluation learns a generative model of trajectories and returns through
-    latent plans; policy improvement infers plans: the best one to exploit, one given a moving target return to explore.
+    latent plans; policy improvement infers plans: the best one to exploit, one sampled given a moving target to explore.
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
 
     :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, or a class.
@@ -56,7 +54,7 @@ class GAC(OfflineAlgorithm):
     :param learning_starts: Environment steps before the first gradient step online. Episodes that start until then follow
         random policies, later ones ever more rarely, and none after offline learning.
     :param batch_size: Segments, or trajectories, per gradient step.
-    :param gamma: Discount of the advantages that weigh steps; returns are undiscounted.
+    :param gamma: Discount of values, and so of the advantages of steps and segments; returns are undiscounted.
     :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
     :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
         all count alike, the evidence of the paper.
@@ -172,7 +170,6 @@ class GAC(OfflineAlgorithm):
         self._log_kl_coef = 0.0
         self._credited_steps: int | None = None  # ever written to the replay buffer, when advantages were last estimated
         self._random_policies: RandomPolicies | None = None
-        self._behaviours = np.zeros(0, dtype=np.int64)  # what the episode of each environment follows
         self._last_plans: PlanState | None = None
 
         if env is None:  # a data set, the loaded model or set_env() will bring them
@@ -215,12 +212,12 @@ class GAC(OfflineAlgorithm):
 
     @property
     def critic(self) -> PlanActor:
-        """The actor: acting searches what its return predictor says, with the features that both share."""
+        """The actor: acting searches what its predictors say, with the features that all share."""
         return self.actor
 
     @property
     def critic_target(self) -> PlanActor:
-        """The critic itself: nothing is bootstrapped, so no copy lags behind."""
+        """The critic itself: values are bootstrapped by sweeps over the whole buffer, so no copy lags behind."""
         return self.critic
 
     # ---------------------------------------------------------------- policy evaluation
@@ -230,7 +227,7 @@ class GAC(OfflineAlgorithm):
         Maximise the evidence lower bound of sampled trajectories.
 
         :param gradient_steps: Number of gradient steps.
-        :param batch_size: Number of trajectories per step.
+        :param batch_size: Number of segments, or of trajectories, per step.
         """
         if gradient_steps == 0:
             return
@@ -532,3 +529,9 @@ class GAC(OfflineAlgorithm):
         """
         self._check_has_networks()
         return super().predict(observation, state, episode_start, deterministic)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "actor", "_last_plans", "_random_policies"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer", "policy.credit_optimizer"], []

@@ -388,10 +388,7 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
         self._fit_normalization()
 
     def _excluded_save_params(self) -> list[str]:
-        passing = ["_is_offline", "_last_plans", "_rollout_returns", "_random_policies", "_behaviours", "_stepped_env"]
+        passing = ["_is_offline", "_rollout_returns", "_behaviours", "_stepped_env"]
         if self._stepped_env is not None and not self._stepped_env.is_known:
             passing.append("_last_obs")  # nothing goes on from it
-        return [*super()._excluded_save_params(), "actor", "offline_buffer", *passing]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer", "policy.credit_optimizer"], []
+        return [*super()._excluded_save_params(), "offline_buffer", *passing]

@@ -1,4 +1,4 @@
-"""A scalar in env units: the value of an observation, or the reward of a step."""
+"""A scalar in env units: the reward of a step."""
 
 from itertools import pairwise
 
