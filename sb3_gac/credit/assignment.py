@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch as th
 
-from sb3_gac.credit.advantage import advantage_weights, fit_advantages, spread
+from sb3_gac.credit.advantage import advantage_weights, fit_advantages, varies
 from sb3_gac.credit.decomposition import fit_rewards
 from sb3_gac.credit.segment import segment_advantages
 from sb3_gac.credit.standardization import standardise_by_state
@@ -94,6 +94,8 @@ def assign_credit(
     if plan_horizon is None:
         return weights, None, logs
     of_segments = segment_advantages(rewards, values, steps, gamma, plan_horizon)
-    of_segments = (of_segments - of_segments.mean()) / spread(of_segments, values)
+    if not varies(of_segments, values):  # nothing is learnt: what is learnt of rounding would have to be forgotten
+        return weights, np.zeros(len(weights)), logs
+    of_segments = (of_segments - of_segments.mean()) / of_segments.std()
     n_updates = effort.n_spread_updates
     return weights, standardise_by_state(networks.spread_net, networks.optimizer, features, of_segments, n_updates), logs
