@@ -377,12 +377,18 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
         :param path: Path of the file, or an open file.
         :param truncate_last_traj: Whether the episodes that were under way when it was saved are over: ``learn`` then lets
             go of them and resets the environments. ``False`` is for environments that go on where they were.
-        :raises ValueError: naming the file and what is wrong: it is damaged, no replay buffer or one of other spaces.
+        :raises ValueError: when the model has no spaces yet; naming the file and what is wrong when it is damaged, no replay
+            buffer or one of other spaces.
         """
         from sb3_gac.data.stored_buffer import read_buffer
 
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
-        self.replay_buffer = read_buffer(path, self.replay_buffer, self.verbose)
+        self._check_has_networks()
+        template = self.replay_buffer
+        if template is None:  # somebody has let go of it to save memory, as SB3's own tests do
+            assert self.replay_buffer_class is not None and issubclass(self.replay_buffer_class, TrajectoryReplayBuffer)
+            settings = {"device": self.device, "n_envs": self.n_envs, **self.replay_buffer_kwargs}
+            template = self.replay_buffer_class(self.buffer_size, self.observation_space, self.action_space, **settings)
+        self.replay_buffer = read_buffer(path, template, self.verbose)
         if truncate_last_traj:
             self._last_obs = None
         self._fit_normalization()

@@ -335,6 +335,14 @@ class TestReplayBuffer:
         assert loaded.replay_buffer.lengths.tolist() == [5] * 4
         assert loaded.replay_buffer.device == loaded.device
 
+    def test_it_comes_back_where_there_is_none(self, model, tmp_path):
+        """As SB3's own test of replay buffers does."""
+        model.save_replay_buffer(tmp_path / "buffer")
+        held, model.replay_buffer = model.replay_buffer, None
+        model.load_replay_buffer(tmp_path / "buffer")
+        np.testing.assert_array_equal(model.replay_buffer.observations, held.observations)
+        assert model.replay_buffer.buffer_size == held.buffer_size and model.replay_buffer.n_envs == held.n_envs
+
     def test_learn_lets_go_of_what_was_under_way(self, model, diary_env, tmp_path):
         model.save_replay_buffer(tmp_path / "buffer.pkl")
         loaded = GAC.load(_save(model, tmp_path), env=diary_env())
