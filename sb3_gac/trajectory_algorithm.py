@@ -383,12 +383,11 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
         from sb3_gac.data.stored_buffer import read_buffer
 
         self._check_has_networks()
-        template = self.replay_buffer
-        if template is None:  # somebody has let go of it to save memory, as SB3's own tests do
-            assert self.replay_buffer_class is not None and issubclass(self.replay_buffer_class, TrajectoryReplayBuffer)
-            settings = {"device": self.device, "n_envs": self.n_envs, **self.replay_buffer_kwargs}
-            template = self.replay_buffer_class(self.buffer_size, self.observation_space, self.action_space, **settings)
-        self.replay_buffer = read_buffer(path, template, self.verbose)
+        assert self.replay_buffer_class is not None and issubclass(self.replay_buffer_class, TrajectoryReplayBuffer)
+        settings = {"n_envs": self.n_envs, **self.replay_buffer_kwargs}
+        empty = self.replay_buffer_class(self.buffer_size, self.observation_space, self.action_space, **settings)
+        self.replay_buffer = read_buffer(path, empty, self.verbose)
+        self.replay_buffer.device = self.device
         if truncate_last_traj:
             self._last_obs = None
         self._fit_normalization()

@@ -342,6 +342,9 @@ class TestReplayBuffer:
         model.load_replay_buffer(tmp_path / "buffer")
         np.testing.assert_array_equal(model.replay_buffer.observations, held.observations)
         assert model.replay_buffer.buffer_size == held.buffer_size and model.replay_buffer.n_envs == held.n_envs
+        model.device = th.device("cuda")  # a buffer goes where the model is
+        model.load_replay_buffer(tmp_path / "buffer")
+        assert model.replay_buffer.device == model.device
 
     def test_learn_lets_go_of_what_was_under_way(self, model, diary_env, tmp_path):
         model.save_replay_buffer(tmp_path / "buffer.pkl")
