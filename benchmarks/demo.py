@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("benchmarks.demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="gradient steps of the offline phase (default: the recipe's)")
-    parser.add_argument("--online-steps", type=int, help="environment steps of the online phase (default: the recipe's)")
+    parser.add_argument(
+        "--online-steps", type=int, default=6000, help="environment steps of the online phase (default: %(default)s)"
+    )
     parser.add_argument("--data-steps", type=int, default=300_000, help="steps of the data set (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=50, help="episodes of each evaluation (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs") / "demo")
