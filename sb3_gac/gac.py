@@ -347,6 +347,7 @@ class GAC(OfflineAlgorithm):
         needs_advantages = self.actor.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers)
         if self._credited_steps is not None and not needs_advantages:
             n_held = min(self._credited_steps, self.buffer_size)
+            n_held += 0 if self.offline_buffer is None else self.offline_buffer.size()
             freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
             returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
             if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
