@@ -27,7 +27,7 @@ class Effort(NamedTuple):
     n_reward_updates: int
 
 
-ONLINE, OFFLINE = Effort(5, 200, 200), Effort(25, 3000, 3000)
+ONLINE, OFFLINE = Effort(5, 200, 200), Effort(25, 3000, 10000)
 
 
 class CreditNetworks(NamedTuple):

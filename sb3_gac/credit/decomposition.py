@@ -21,8 +21,9 @@ def fit_rewards(
     """
     Fit rewards whose sum over each trajectory is its return, and return those of all steps, with the last loss by name.
 
-    Randomised return decomposition (arXiv 2111.13485): the sum is estimated from 64 steps of a trajectory. A constant reward
-    explains what it can first, the network the rest.
+    Randomised return decomposition (arXiv 2111.13485): the sum is estimated from 64 steps of a trajectory, one of each 64th of
+    it. Independent steps would punish rewards that differ within a trajectory, by the variance of the estimate. A constant
+    reward explains what it can first, the network the rest.
 
     :param reward_net: Rewards of steps; it learns.
     :param optimizer: Its optimizer.
@@ -42,9 +43,11 @@ def fit_rewards(
     shares = th.as_tensor(lengths / lengths.mean(), dtype=th.float32, device=inputs.device)
     counts = th.as_tensor(lengths, device=inputs.device)
     starts = counts.cumsum(0) - counts
+    strata = th.arange(N_STEPS, device=inputs.device)
     loss = inputs.new_zeros(())
     for rows in th.randint(len(lengths), (n_updates, N_TRAJECTORIES), device=inputs.device):
-        drawn = starts[rows, None] + (th.rand(N_TRAJECTORIES, N_STEPS, device=inputs.device) * counts[rows, None]).long()
+        fractions = (strata + th.rand(N_TRAJECTORIES, N_STEPS, device=inputs.device)) / N_STEPS
+        drawn = starts[rows, None] + (fractions * counts[rows, None]).long().clamp(max=counts[rows, None] - 1)
         means = reward_net(inputs[drawn.flatten()]).view(N_TRAJECTORIES, N_STEPS).mean(dim=1)
         sums = means * shares[rows]
         loss = (sums - wanted[rows]).square().mean()

@@ -41,3 +41,11 @@ def test_rewards_of_steps_are_found_from_returns_alone(constant):
 def test_one_reward_for_all_steps_is_found_exactly():
     observations, actions, lengths = walks()
     np.testing.assert_allclose(fit(observations, actions, lengths, np.full(lengths.sum(), 3.0), 50), 3.0, rtol=1e-5)
+
+
+def test_estimates_of_sums_do_not_shrink_what_differs_within_a_trajectory():
+    """Rewards of 1 in the first 40 to 60 percent of 200 steps: independent draws would find half of the difference."""
+    n_rewarded = np.random.default_rng(0).integers(80, 121, size=300)
+    rewards = (np.arange(200) < n_rewarded[:, None]).astype(float).reshape(-1)
+    found = fit(rewards[:, None], np.zeros((len(rewards), 1)), np.full(300, 200), rewards, 2000)
+    assert found[rewards == 1].mean() - found[rewards == 0].mean() == pytest.approx(1, abs=0.1)
