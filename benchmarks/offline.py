@@ -30,12 +30,14 @@ from benchmarks import runner
 from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
 from benchmarks.datasets import RECIPES, dataset_id, dataset_path, generate_dataset
 from benchmarks.envs import Task, find_task
-from benchmarks.evaluation import Array, CurveCallback, evaluate, follow_prior, make_eval_env
+from benchmarks.evaluation import CurveCallback, evaluate, make_eval_env
 from benchmarks.peers import PEERS, PeerLearner
 from benchmarks.recipes import change, load_recipe, load_yaml, model_arguments
 from benchmarks.table import ROOT, Row, from_root, provenance
 from sb3_gac import GAC
 from sb3_gac.data import OfflineDataset, load_dataset
+from sb3_gac.evaluation import follow_prior
+from sb3_gac.type_aliases import Array
 
 OWN_ALGOS = {"gac": GAC, "bc": BehaviourCloning, "bc10": BehaviourCloning}
 OUT = Path(__file__).parent / "results" / "offline.csv"
@@ -180,18 +182,15 @@ def run_job(
         learner = OwnLearner(job, dataset, device)
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | job.key()
     for phase, learn in learner.phases.items():
-
-        def evaluate_now(n_episodes: int) -> float:
-            return float(np.mean(evaluate(learner.policy, eval_env, n_episodes)))
-
         if save is not None and isinstance(learner, OwnLearner):
             learner.model.set_logger(configure(str(save / phase), ["csv"]))
+        evaluate_now = partial(evaluate, learner.policy, eval_env)
         callback = CurveCallback(job.name, evaluate_now, eval_freq, curves, {**job.key(), "phase": phase}, tell)
         learn(callback)
         cpu_seconds = callback.cpu_seconds()
         if save is not None and isinstance(learner, OwnLearner):
             learner.model.save(save / f"model_{phase}")
-        returns = evaluate(learner.policy, eval_env, n_eval_episodes)
+        returns = evaluate_now(n_eval_episodes)
         prefix = "" if phase == "offline" else "online_"
         row[f"{prefix}score"] = task.normalized_score(float(np.mean(returns)))
         row[f"{prefix}mean_return"], row[f"{prefix}std_return"] = float(np.mean(returns)), float(np.std(returns))
@@ -228,9 +227,13 @@ def make_jobs(given: argparse.Namespace) -> list[Job]:
         Job(algo, data, seed, given.finetune, control, overrides)
         for seed, data, algo, control in itertools.product(given.seed, map(_as_seen_by_jobs, given.data), given.algo, controls)
     ]
+    if given.save and len(jobs) > 1:
+        raise ValueError("--save is for a single training")
     for job in jobs:
         if job.algo not in PEERS:
             model_arguments(job.resolve())  # complains of what is not known
+    for data in sorted({job.data for job in jobs} & set(RECIPES)):
+        generate_dataset(data)  # here and now: two processes would make it twice
     return jobs
 
 
@@ -242,8 +245,8 @@ def _as_seen_by_jobs(data: str) -> str:
     return f"{env}={from_root(Path(source))}" if equals and Path(source).exists() else data
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The options of the command line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; its arguments are those of the command line if None."""
     parser = argparse.ArgumentParser("benchmarks.offline", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "--data", nargs="+", required=True, metavar="DATA", help="tasks, TASK=PATH, ENV_ID=PATH, data=MINARI_ID"
@@ -253,28 +256,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the models; of a single training only")
     runner.add_job_options(parser, [*OWN_ALGOS, *PEERS], OUT)
-    return parser
 
+    def run(job: Job, given: argparse.Namespace, options: list[str]) -> dict[str, Any]:
+        return run_job(job, given.eval_freq, given.curves, options, given.save, given.device, given.eval_episodes)
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; its arguments are those of the command line if None."""
-    parser = make_parser()
-    given = parser.parse_args(arguments)
-    try:
-        jobs = make_jobs(given)
-        if given.save and len(jobs) > 1:
-            raise ValueError("--save is for a single training")
-        for data in sorted({job.data for job in jobs} & set(RECIPES)):
-            generate_dataset(data)  # here and now: two processes would make it twice
-        options = ["--eval-episodes", str(given.eval_episodes)] if given.eval_episodes != N_EVAL_EPISODES else []
-        options += ["--device", given.device] if given.device != "cpu" else []
-
-        def run(job: Job, options: list[str]) -> dict[str, Any]:
-            return run_job(job, given.eval_freq, given.curves, options, given.save, given.device, given.eval_episodes)
-
-        runner.run_jobs(jobs, given, COLUMNS, run, options)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        parser.error(str(error))
+    runner.run_command(parser, arguments, COLUMNS, make_jobs, run)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,19 @@ Learn online, from scratch: one algorithm, one environment, one seed, and one ro
     python -m benchmarks.online --algo gac --env Pendulum-v1 --steps 60000 --seed 10
     python -m benchmarks.online --algo gac ppo ars --env CartPole-v1 Acrobot-v1 --steps 50000 --seed 10 11 12 --jobs 2
     python -m benchmarks.online --algo gac --env Pendulum-v1 --steps 60000 --seed 10 --terminal-reward --control no-plan
-    python -m benchmarks.online --summary benchmarks/results/online.csv
 
 GAC runs with its defaults, its peers with the tuned parameters of the RL Zoo. Jobs whose row exists are skipped.
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from stable_baselines3.common.envs import IdentityEnv, IdentityEnvBox, IdentityE
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from benchmarks import runner
-from benchmarks.evaluation import Array, CurveCallback, evaluate
+from benchmarks.evaluation import CurveCallback, evaluate
 from benchmarks.recipes import load_yaml, parse_zoo_value
-from benchmarks.table import Row, format_table, provenance, read_rows
+from benchmarks.table import Row, provenance
 from sb3_gac import GAC
 from sb3_gac.exploration import Behaviour
 from sb3_gac.scaling import scale_actions
+from sb3_gac.type_aliases import Array
 
 ALGOS = {
     "gac": "sb3_gac:GAC",
@@ -213,11 +215,8 @@ def make_model(job: Job, settings: Settings) -> BaseAlgorithm:
 def evaluate_job(model: BaseAlgorithm, job: Job, n_episodes: int) -> Array:
     """True returns of the deterministic policy in a fresh environment; the training's random numbers are left alone."""
     seed = EVAL_SEED + job.seed
-    env = make_env(job, 1, seed, is_training=False)
-    try:
+    with contextlib.closing(make_env(job, 1, seed, is_training=False)) as env:
         return evaluate(model, env, n_episodes, seed)
-    finally:
-        env.close()
 
 
 def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: Sequence[str] = ()) -> dict[str, Any]:
@@ -226,11 +225,7 @@ def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: S
     settings = job.resolve()
     made_by = provenance()
     model = make_model(job, settings)
-
-    def evaluate_now(n_episodes: int) -> float:
-        return float(np.mean(evaluate_job(model, job, n_episodes)))
-
-    callback = CurveCallback(job.name, evaluate_now, eval_freq, curves, job.key())
+    callback = CurveCallback(job.name, partial(evaluate_job, model, job), eval_freq, curves, job.key())
     model.learn(job.steps, callback=callback)
     train_cpu_s = callback.cpu_seconds()
     returns = evaluate_job(model, job, N_EVAL_EPISODES)
@@ -246,42 +241,12 @@ def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: S
         "n_env_steps": model.num_timesteps,
         "train_cpu_s": round(train_cpu_s, 3),
         "ms_per_step": round(1000 * train_cpu_s / model.num_timesteps, 4),
-        "n_parameters": sum(parameter.numel() for parameter in model.policy.parameters()),
+        "n_parameters": sum(map(th.numel, model.policy.parameters())),
         # As the algorithm counts: PPO its epochs, ARS its updates, the others gradient steps
         "n_updates": getattr(model, "_n_updates", 0),
         **made_by,
         "command": job.record(options),
     }
-
-
-def summarize(rows: Sequence[Row]) -> str:
-    """
-    A Markdown table per environment and kind of rewards, a line per method, best mean first.
-
-    :raises ValueError: when a run is there twice.
-    """
-    tables: dict[tuple[str, str], dict[tuple[str, ...], dict[str, Row]]] = {}
-    for row in rows:
-        changes = "" if row["overrides"] == "{}" else row["overrides"]
-        method = (" ".join(filter(None, (row["algo"], row["control"], changes))), row["steps"], row["n_envs"])
-        seeds = tables.setdefault((row["env"], row["rewards"]), {}).setdefault(method, {})
-        if row["seed"] in seeds:
-            raise ValueError(f"{method[0]} on {row['env']}, {row['rewards']} rewards, seed {row['seed']} is there twice")
-        seeds[row["seed"]] = row
-    texts = []
-    for (env, rewards), methods in tables.items():
-        lines: list[dict[str, Any]] = []
-        for (label, steps, n_envs), seeds in methods.items():
-            means = [float(row["mean_return"]) for row in seeds.values()]
-            line = {"method": label, "steps": f"{int(steps):,}", "envs": n_envs, "seeds": len(seeds)}
-            line |= {"mean": float(np.mean(means)), "worst seed": min(means)}
-            line["CPU s per run"] = float(np.mean([float(row["train_cpu_s"]) for row in seeds.values()]))
-            for name in ("settings", "commit"):
-                line[name] = ", ".join(sorted({row[name] for row in seeds.values()}))
-            lines.append(line)
-        lines.sort(key=lambda line: -line["mean"])
-        texts.append(f"### {env}, {rewards} rewards\n\n{format_table(lines)}")
-    return "\n\n".join(texts)
 
 
 def make_jobs(given: argparse.Namespace) -> list[Job]:
@@ -294,33 +259,19 @@ def make_jobs(given: argparse.Namespace) -> list[Job]:
     ]
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The options of the command line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; its arguments are those of the command line if None."""
     parser = argparse.ArgumentParser("benchmarks.online", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--env", nargs="+", help=f"Gymnasium ids, or {', '.join(IDENTITY_ENVS)}")
-    parser.add_argument("--steps", type=int, help="environment steps of a training")
+    parser.add_argument("--env", nargs="+", required=True, help=f"Gymnasium ids, or {', '.join(IDENTITY_ENVS)}")
+    parser.add_argument("--steps", type=int, required=True, help="environment steps of a training")
     parser.add_argument("--n-envs", type=int, help="training environments (default: the zoo's, 1 for gac; always 1 for ars)")
     parser.add_argument("--terminal-reward", action="store_true", help="pay an episode's return at its last step in training")
     runner.add_job_options(parser, ALGOS, OUT)
-    parser.add_argument("--summary", type=Path, metavar="FILE", help="print the results of a CSV file as Markdown, and stop")
-    return parser
 
+    def run(job: Job, given: argparse.Namespace, options: list[str]) -> dict[str, Any]:
+        return run_job(job, given.eval_freq, given.curves, options)
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; its arguments are those of the command line if None."""
-    parser = make_parser()
-    given = parser.parse_args(arguments)
-    try:
-        if given.summary:
-            print(summarize(read_rows(given.summary)))
-            return
-        if not (given.env and given.steps):
-            raise ValueError("--env and --steps are needed")
-        runner.run_jobs(
-            make_jobs(given), given, COLUMNS, lambda job, options: run_job(job, given.eval_freq, given.curves, options)
-        )
-    except (ValueError, ImportError) as error:
-        parser.error(str(error))
+    runner.run_command(parser, arguments, COLUMNS, make_jobs, run)
 
 
 if __name__ == "__main__":

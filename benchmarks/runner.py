@@ -97,35 +97,41 @@ def parse_changes(given: argparse.Namespace) -> tuple[list[str], dict[str, Any]]
     return controls, parse_overrides(given.set)
 
 
-def run_jobs(
-    jobs: Sequence[Any],
-    given: argparse.Namespace,
+def run_command(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
     columns: Sequence[str],
-    run: Callable[[Any, list[str]], Mapping[str, Any]],
-    options: Sequence[str] = (),
+    make_jobs: Callable[[argparse.Namespace], Sequence[Any]],
+    run: Callable[[Any, argparse.Namespace, list[str]], Mapping[str, Any]],
 ) -> None:
     """
-    Do the jobs that have no row yet: a single one here, several as a grid; the exit status is 1 when one has failed.
+    Do the jobs of a command that have no row yet: a single one here, several as a grid, which exits with 1 when one failed.
 
-    :param jobs: The jobs.
-    :param given: See :func:`add_job_options`.
+    :param parser: See :func:`add_job_options`.
+    :param arguments: Those of the command line if None.
     :param columns: Of the table; one with others is refused before hours of training.
-    :param run: Does one and returns its row, given the options that its command has.
-    :param options: Of each command, besides the shared ones.
+    :param make_jobs: The jobs that were asked for.
+    :param run: Does one and returns its row, given the options, and those of its command.
     """
-    check_columns(given.out, columns)
-    to_do = [job for job in jobs if find_row(given.out, job.key()) is None]
-    if len(to_do) < len(jobs):
-        print(f"{len(jobs) - len(to_do)} of {len(jobs)} jobs have a row in {given.out}", flush=True)
-    all_options = [*options, "--out", str(from_root(given.out))]
-    all_options += ["--eval-freq", str(given.eval_freq)] if given.eval_freq else []
-    all_options += ["--curves", str(from_root(given.curves))] if given.curves else []
-    if len(jobs) > 1:
-        sys.exit(run_grid(to_do, given.out, all_options, given.jobs, given.ray) > 0)
-    for job in to_do:
-        row = run(job, all_options)
-        append_row(given.out, row)
-        print(job.describe(row), flush=True)
+    given = parser.parse_args(arguments)
+    try:
+        jobs = make_jobs(given)
+        check_columns(given.out, columns)
+        to_do = [job for job in jobs if find_row(given.out, job.key()) is None]
+        if len(to_do) < len(jobs):
+            print(f"{len(jobs) - len(to_do)} of {len(jobs)} jobs have a row in {given.out}", flush=True)
+        options = ["--out", str(from_root(given.out))]
+        for name in ("eval_freq", "curves", "eval_episodes", "device"):
+            if (value := getattr(given, name, None)) != parser.get_default(name):
+                options += [f"--{name.replace('_', '-')}", str(from_root(value) if isinstance(value, Path) else value)]
+        if len(jobs) > 1:
+            sys.exit(run_grid(to_do, given.out, options, given.jobs, given.ray) > 0)
+        for job in to_do:
+            row = run(job, given, options)
+            append_row(given.out, row)
+            print(job.describe(row), flush=True)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        parser.error(str(error))
 
 
 def run_grid(jobs: Sequence[Job], out: Path, options: Sequence[str], n_jobs: int = 1, address: str | None = None) -> int:

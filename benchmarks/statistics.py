@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmarks.evaluation import Array
 from sb3_gac.plots.interval import Interval
+from sb3_gac.type_aliases import Array
 
 N_RESAMPLES = 5_000
 LEVEL = 0.95
@@ -17,12 +17,11 @@ def t_interval(values: Sequence[float]) -> Interval:
     """Mean and 95 % t interval over seeds; of a single seed, NaN."""
     from scipy import stats
 
-    array = np.asarray(values, dtype=np.float64)
-    mean = float(array.mean())
-    if len(array) == 1:
+    mean = float(np.mean(values))
+    if len(values) == 1:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
-    return Interval(mean, mean - half, mean + half)
+    low, high = stats.t.interval(LEVEL, len(values) - 1, mean, stats.sem(values))
+    return Interval(mean, float(low), float(high))
 
 
 def interquartile_mean(values: Array) -> Array:

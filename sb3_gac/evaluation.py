@@ -1,25 +1,28 @@
 """Episodes of a model in an environment: what it returns, and what comes of a target return."""
 
 from collections.abc import Callable
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, PolicyPredictor
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from sb3_gac.actor import PlanActor
 from sb3_gac.data.rollout import rollout_trajectories
 from sb3_gac.data.trajectory import Trajectory
 from sb3_gac.gac import GAC
 from sb3_gac.random_state import fork_random_state
-from sb3_gac.type_aliases import Array
+from sb3_gac.type_aliases import Array, TensorObs
 
 N_TARGETS = 7
 
 
 def play(
-    model: GAC,
+    model: BaseAlgorithm,
     env: GymEnv,
     n_episodes: int,
     seed: int = 0,
@@ -31,7 +34,7 @@ def play(
     """
     Play whole episodes as the model knows the environment; learning goes on afterwards as if nobody had.
 
-    :param model: The model.
+    :param model: The model, of any algorithm of SB3.
     :param env: The env, or several in a VecEnv. Where the model learns in a ``VecNormalize``, observations are normalised by
         its statistics, which do not move. The env that the model learns in is given as ``model.get_env()``, and begins new
         episodes afterwards.
@@ -43,8 +46,6 @@ def play(
     :param on_step: See :func:`~sb3_gac.data.rollout.rollout_trajectories`.
     :return: The trajectories, with observations and rewards as they are before normalisation.
     """
-    if n_episodes < 1:
-        raise ValueError(f"n_episodes must be at least 1, got {n_episodes}")
     vec_env = _as_known(model, env)
     normalizer = unwrap_vec_normalize(vec_env)
     was_training = normalizer is not None and normalizer.training
@@ -63,7 +64,7 @@ def play(
             model.set_env(vec_env)
 
 
-def _as_known(model: GAC, env: GymEnv) -> VecEnv:
+def _as_known(model: BaseAlgorithm, env: GymEnv) -> VecEnv:
     """The environments with the wrappers that the model learns through."""
     vec_env: VecEnv = model._wrap_env(env, verbose=0)
     known = model.get_vec_normalize_env()
@@ -103,6 +104,24 @@ class TargetReturnPolicy:
         :param deterministic: Whether to follow the plan that fits best, or one sampled among those that fit.
         """
         return self.model.policy.predict(observation, state, episode_start, deterministic, self.target_return)
+
+
+def follow_prior(actor: PlanActor, is_random: bool) -> PlanActor:
+    """
+    The same model with other plans than the best ones: what searching them is worth.
+
+    :param actor: The model as it acts; left as it is.
+    :param is_random: Whether plans are sampled from the prior, instead of its mean.
+    """
+
+    def plan(obs: TensorObs, deterministic: bool = False, target_return: Any = None) -> th.Tensor:
+        with th.no_grad():
+            prior = actor.model.plan_prior(actor.extract_features(obs))
+        return prior.at(th.randn_like(prior.mean)) if is_random else prior.mean
+
+    follower = copy(actor)
+    follower.plan = plan  # type: ignore[method-assign]
+    return follower
 
 
 @dataclass(frozen=True)

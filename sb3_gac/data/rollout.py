@@ -45,10 +45,12 @@ def rollout_trajectories(
     :param deterministic: Whether the policy acts deterministically.
     :param on_step: Called after the reset and each step with the VecEnv and which episodes ended, of shape ``(n_envs,)``.
     :return: The trajectories in the order in which they ended, with actions in env units.
-    :raises ValueError: when both or neither of ``n_episodes`` and ``n_steps`` are given.
+    :raises ValueError: when both or neither of ``n_episodes`` and ``n_steps`` are given, or there is no episode to play.
     """
     if (n_episodes is None) == (n_steps is None):
         raise ValueError("give either n_episodes or n_steps")
+    if n_episodes is not None and n_episodes < 1:
+        raise ValueError(f"n_episodes must be at least 1, got {n_episodes}")
     vec_env = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env])
     normalize = unwrap_vec_normalize(vec_env)
     n_envs = vec_env.num_envs

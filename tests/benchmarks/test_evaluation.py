@@ -77,7 +77,7 @@ def play_one_by_one(n_episodes: int, seed: int) -> list[float]:
 def test_the_episodes_are_those_of_the_environments_played_one_by_one(n_episodes: int) -> None:
     model: Any = RecordingModel()
     returns = evaluate(model, make_env(n_episodes), n_episodes, seed=3)
-    assert returns.tolist() == play_one_by_one(n_episodes, seed=3)
+    assert sorted(returns.tolist()) == sorted(play_one_by_one(n_episodes, seed=3))
     # No plan is made for an environment that has played its episodes
     assert model.n_starts.sum() == n_episodes
 
@@ -123,13 +123,13 @@ def test_a_model_trained_on_normalised_observations_is_shown_such(monkeypatch: p
 
 def test_no_episode_is_no_evaluation() -> None:
     model: Any = RecordingModel()
-    with pytest.raises(ValueError, match="positive number of episodes"):
+    with pytest.raises(ValueError, match="n_episodes must be at least 1, got 0"):
         evaluate(model, make_env(1), 0, seed=0)
 
 
 def test_a_curve_has_a_point_every_so_many_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told: list[tuple[int, float]] = []
-    means = iter([5.0, 6.0])
+    means = iter([np.array([4.0, 6.0]), np.array([6.0])])
     callback = CurveCallback(
         "a job", lambda n: next(means), 10, tmp_path / "curves.csv", {"seed": "3"}, lambda *point: told.append(point)
     )

@@ -43,7 +43,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_job_is_a_command_that_makes_the_same_job(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Job] = []
-    monkeypatch.setattr(offline.runner, "run_jobs", lambda found, *_: jobs.extend(found))
+
+    def find(parser: Any, arguments: Any, columns: Any, make_jobs: Any, run: Any) -> None:
+        jobs.extend(make_jobs(parser.parse_args(arguments)))
+
+    monkeypatch.setattr(offline.runner, "run_command", find)
     job = Job("gac", data, 3, True, "no-weights", {"policy_kwargs.plan_dim": 8, "learning_rate": "lin_1e-3"})
     main(job.command([])[2:])
     assert jobs == [job]

@@ -15,9 +15,9 @@ pytest.importorskip("rl_zoo3")
 pytest.importorskip("sb3_contrib")
 
 from benchmarks import online
-from benchmarks.online import COLUMNS, OUT, Job, TerminalReward, evaluate_job, main, make_model, summarize, zoo_params
+from benchmarks.online import COLUMNS, OUT, Job, TerminalReward, evaluate_job, main, make_model, zoo_params
 from benchmarks.recipes import parse_overrides
-from benchmarks.table import Row, append_row, read_rows
+from benchmarks.table import append_row, read_rows
 
 
 @pytest.mark.parametrize("terminates", [True, False])
@@ -118,33 +118,6 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
         append_row(path, {"b": 1})
     with pytest.raises(SystemExit):
         main(["--algo", "ars", "--env", "Pendulum-v1", "--steps", "1", "--out", str(path)])
-
-
-def make_row(**changes: Any) -> Row:
-    row = {**dict.fromkeys(COLUMNS, ""), "algo": "gac", "env": "Pendulum-v1", "steps": "60000", "seed": "0", "n_envs": "1"}
-    row |= {"rewards": "step", "overrides": "{}", "settings": "defaults", "mean_return": "-150", "std_return": "1"}
-    row |= {"min_return": "-200", "train_cpu_s": "100", "ms_per_step": "1", "commit": "abc"}
-    return {**row, **{name: str(value) for name, value in changes.items()}}
-
-
-def test_the_summary_has_mean_and_worst_seed() -> None:
-    rows = [make_row(seed=seed, mean_return=mean) for seed, mean in enumerate([-100, -150, -230])]
-    rows.append(make_row(algo="sac", settings="zoo", mean_return=-120, train_cpu_s=50))
-    rows.append(make_row(control="no-plan"))
-    rows.append(make_row(rewards="terminal"))
-    text = summarize(rows)
-    assert [line for line in text.splitlines() if line.startswith("#")] == [
-        "### Pendulum-v1, step rewards",
-        "### Pendulum-v1, terminal rewards",
-    ]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[4:7]]
-    assert cells == [
-        ["sac", "60,000", "1", "1", "-120.0", "-120.0", "50.0", "zoo", "abc"],
-        ["gac no-plan", "60,000", "1", "1", "-150.0", "-150.0", "100.0", "defaults", "abc"],
-        ["gac", "60,000", "1", "3", "-160.0", "-230.0", "100.0", "defaults", "abc"],
-    ]
-    with pytest.raises(ValueError, match="seed 0 is there twice"):
-        summarize([*rows, make_row()])
 
 
 @pytest.mark.parametrize("name", online.IDENTITY_ENVS)

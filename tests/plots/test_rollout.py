@@ -58,7 +58,7 @@ def test_a_sampled_plan_is_followed_for_its_horizon(
     monkeypatch.setattr(
         model.actor,
         "forward",
-        lambda obs, plans, ages, *args: (followed.append((plans, ages)), act(obs, plans, ages, *args))[1],
+        lambda obs, plans, ages, **kwargs: (followed.append((plans, ages)), act(obs, plans, ages, **kwargs))[1],
     )
     monkeypatch.setattr(model.actor, "plan", None)  # nothing is searched for
     roll_out(model, [env], 5, "prior")
