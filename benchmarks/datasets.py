@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,9 +18,10 @@ import numpy as np
 
 from benchmarks.envs import TASKS, Task
 from benchmarks.episode import Episode
-from benchmarks.sac_recipe import MediumRecipe, MediumReplayRecipe, SacTraining
+from benchmarks.sac_recipe import MediumRecipe, MediumReplayRecipe, SacTraining, as_json
 from benchmarks.table import versions
 from benchmarks.waypoint import WaypointRecipe
+from sb3_gac.atomic import replace_when_complete
 
 Recipe: TypeAlias = WaypointRecipe | MediumRecipe | MediumReplayRecipe
 
@@ -78,7 +78,7 @@ def generate_dataset(
             raise ValueError(f"the steps of {name} are those until SAC reaches its return, they cannot be chosen")
         recipe = dataclasses.replace(recipe, n_steps=n_steps)
     path = dataset_path(name, output)
-    origin = {"seed": seed, "recipe": describe(recipe)}
+    origin = {"seed": seed, "recipe": {"name": type(recipe).__name__, **as_json(recipe)}}
     if path.exists() and not overwrite:
         metadata = json.loads((path / "data" / "metadata.json").read_text())
         found = {key: metadata.get(key) for key in origin}
@@ -102,12 +102,8 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
     import minari
     from minari.dataset.minari_storage import MinariStorage
 
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.mkdir(parents=True)
-    with contextlib.ExitStack() as stack:
-        # Gone by then unless something went wrong
-        stack.callback(shutil.rmtree, partial, ignore_errors=True)
-        env = stack.enter_context(contextlib.closing(task.make_env()))
+    with replace_when_complete(path) as partial, contextlib.closing(task.make_env()) as env:
+        partial.mkdir(parents=True)
         spaces = {"observation_space": env.observation_space, "action_space": env.action_space}
         storage = MinariStorage.new(partial / "data", **spaces, env_spec=env.spec)
         storage.update_metadata(
@@ -122,16 +118,7 @@ def write_dataset(path: Path, task: Task, episodes: Iterator[Episode], metadata:
             }
         )
         storage.update_episodes(map(_to_minari, episodes))
-        if path.exists():
-            shutil.rmtree(path)
-        partial.rename(path)
-
-
-def describe(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON holds it."""
-    fields = dataclasses.asdict(recipe)
-    description: dict[str, Any] = json.loads(json.dumps({"name": type(recipe).__name__, **fields}))
-    return description
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def summarize_dataset(path: Path) -> str:

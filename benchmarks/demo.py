@@ -1,7 +1,7 @@
 """
-GAC in two to four minutes on two CPU cores: learn a maze from a data set, then go on learning in it.
+GAC in two to three minutes on two CPU cores: learn a maze from a data set, then go on learning in it.
 
-    python -m benchmarks.demo                          two to four minutes
+    python -m benchmarks.demo                          two to three minutes
     python -m benchmarks.demo --steps 400 --online-steps 2000 --data-steps 50000 --episodes 10
                                                        a minute or so, to see that it runs
 
@@ -9,8 +9,10 @@ The data set is made first, by D4RL's recipe. Scores, the learning curve, models
 """
 
 import argparse
+import contextlib
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.datasets import generate_dataset, summarize_dataset
@@ -26,18 +28,30 @@ from sb3_gac.plots.rollout import roll_out
 TASK = "maze2d-umaze"
 PAPER_SCORE = 67.8  # Table of arXiv 2512.21527, after offline training
 EVAL_FREQ = 2_000
+TELL_SECONDS = 15.0
+
+
+@contextlib.contextmanager
+def told_time(seconds: float = TELL_SECONDS) -> Iterator[None]:
+    """Say every so many seconds how long it has taken so far, whatever is going on, and at the end."""
+    start, is_over = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not is_over.wait(seconds):
+            print(f"... {time.monotonic() - start:.0f} s", flush=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    print(f"{(time.monotonic() - start) / 60:.1f} minutes in all", flush=True)
 
 
 def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int = 10) -> None:
-    """
-    Draw where plans lead from the same starts: sampled from the prior, exploited, and explored given the target return.
-
-    :param model: A trained model.
-    :param task: The maze.
-    :param path: The PNG file.
-    :param title: Title of the figure.
-    :param n_starts: Number of starts.
-    """
+    """Draw where plans lead from the same starts: sampled from the prior, exploited, and explored given the target return."""
     envs = [task.make_env() for _ in range(n_starts)]
     target = 0.0 if model.target_return is None or model.target_return.value is None else model.target_return.value
     panels = {
@@ -53,51 +67,55 @@ def plot_plans(model: GAC, task: MazeTask, path: Path, title: str, n_starts: int
     save_figure(plot_maze(maze, panels, title, task.ref_max_score), path)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; its arguments are those of the command line if None."""
-    parser = argparse.ArgumentParser("benchmarks.demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="gradient steps of the offline phase (default: the recipe's)")
-    parser.add_argument(
-        "--online-steps", type=int, default=6000, help="environment steps of the online phase (default: %(default)s)"
-    )
-    parser.add_argument("--data-steps", type=int, default=300_000, help="steps of the data set (default: %(default)s)")
-    parser.add_argument("--episodes", type=int, default=50, help="episodes of each evaluation (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("runs") / "demo")
-    given = parser.parse_args(arguments)
-
-    start, folder = time.monotonic(), given.output.resolve()
+def demonstrate(given: argparse.Namespace) -> None:
+    """Make data, learn offline, evaluate, learn online, evaluate, draw."""
+    folder = given.output.resolve()
     print(f"Making the data set of {TASK}", flush=True)
     data = generate_dataset(TASK, given.data_steps, output=folder / "data", overwrite=True)
     print(summarize_dataset(data), flush=True)
 
-    print("Learning from the data set, then in the maze", flush=True)
-    steps = {"offline_gradient_steps": given.steps, "n_timesteps": given.online_steps}
-    overrides = {name: value for name, value in steps.items() if value is not None}
+    print("Learning from the data set, first what its steps are worth; then in the maze", flush=True)
+    overrides = {"offline_gradient_steps": given.steps, "n_timesteps": given.online_steps}
     job = Job("gac", f"{TASK}={data}", given.seed, is_finetuned=True, overrides=overrides)
     curves, table = folder / "curves.csv", folder / "results.csv"
     for path in (curves, table):
         path.unlink(missing_ok=True)
     row = run_job(job, EVAL_FREQ, curves, save=folder, n_eval_episodes=given.episodes)
     append_row(table, row)
+
+    print("Drawing", flush=True)
     task = TASKS[TASK]
     assert isinstance(task, MazeTask)
     for phase in ("offline", "online"):
         plot_plans(GAC.load(folder / f"model_{phase}"), task, folder / f"plans_{phase}.png", f"GAC on {TASK}, {phase}")
     draw_curves(read_rows(curves), folder)
 
-    scores = {"offline": row["score"], "then online": row["online_score"]}
-    seconds = {"offline": row["train_cpu_s"], "then online": row["online_cpu_s"]}
+    columns = (TASK, "normalised score", "CPU s")
     lines = [
-        {TASK: f"GAC, {phase}, regenerated data", "normalised score": f"{score:.1f}", "CPU s": f"{seconds[phase]:.0f}"}
-        for phase, score in scores.items()
+        ("GAC, offline, regenerated data", f"{row['score']:.1f}", f"{row['train_cpu_s']:.0f}"),
+        ("GAC, then online, regenerated data", f"{row['online_score']:.1f}", f"{row['online_cpu_s']:.0f}"),
+        ("GAC, offline, paper, original D4RL data", PAPER_SCORE, ""),
     ]
-    lines.append({TASK: "GAC, offline, paper, original D4RL data", "normalised score": f"{PAPER_SCORE}", "CPU s": ""})
-    print(f"\n{format_table(lines)}\n")
+    print(f"\n{format_table([dict(zip(columns, line, strict=True)) for line in lines])}\n")
     print(f"{given.episodes} episodes each, seed {given.seed}; other seeds differ")
-    print(
-        f"figures, models and tables are in {given.output}; {(time.monotonic() - start) / 60:.1f} minutes in all", flush=True
-    )
+    print(f"figures, models and tables are in {given.output}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; its arguments are those of the command line if None."""
+    parser = argparse.ArgumentParser("benchmarks.demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    for name, default, text in (
+        ("steps", 2_000, "gradient steps of the offline phase"),
+        ("online-steps", 4_000, "environment steps of the online phase"),
+        ("data-steps", 100_000, "steps of the data set"),
+        ("episodes", 50, "episodes of each evaluation"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("runs") / "demo")
+    given = parser.parse_args(arguments)
+    with told_time():
+        demonstrate(given)
 
 
 if __name__ == "__main__":

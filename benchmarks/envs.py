@@ -14,36 +14,12 @@ from sb3_gac.data.minari import open_minari
 from sb3_gac.extra import require
 
 MAZE_MAPS = {
-    "umaze": (
-        "#####",
-        "#   #",
-        "### #",
-        "#   #",
-        "#####",
-    ),
-    "medium": (
-        "########",
-        "#  ##  #",
-        "#  #   #",
-        "##   ###",
-        "#  #   #",
-        "# #  # #",
-        "#   #  #",
-        "########",
-    ),
-    "large": (
-        "############",
-        "#    #     #",
-        "# ## # # # #",
-        "#      #   #",
-        "# #### ### #",
-        "#  # #     #",
-        "## # # # ###",
-        "#  #   #   #",
-        "############",
-    ),
+    "umaze": "##### #...# ###.# #...# #####",
+    "medium": "######## #..##..# #..#...# ##...### #..#...# #.#..#.# #...#..# ########",
+    "large": "############ #....#.....# #.##.#.#.#.# #......#...# #.####.###.# #..#.#.....# ##.#.#.#.### #..#...#...# "
+    "############",
 }
-"""D4RL's mazes, one string per row; ``#`` is a wall."""
+"""D4RL's mazes, their rows one after the other; ``#`` is a wall."""
 
 
 class FixedGoal(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -158,9 +134,9 @@ class MazeTask(Task):
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        MazeTask("maze2d-umaze", "PointMaze_UMaze-v3", 300, 23.85, 161.86, MAZE_MAPS["umaze"], (1, 1)),
-        MazeTask("maze2d-medium", "PointMaze_UMaze-v3", 600, 13.13, 277.39, MAZE_MAPS["medium"], (6, 6)),
-        MazeTask("maze2d-large", "PointMaze_UMaze-v3", 800, 6.7, 273.99, MAZE_MAPS["large"], (7, 9)),
+        MazeTask("maze2d-umaze", "PointMaze_UMaze-v3", 300, 23.85, 161.86, tuple(MAZE_MAPS["umaze"].split()), (1, 1)),
+        MazeTask("maze2d-medium", "PointMaze_UMaze-v3", 600, 13.13, 277.39, tuple(MAZE_MAPS["medium"].split()), (6, 6)),
+        MazeTask("maze2d-large", "PointMaze_UMaze-v3", 800, 6.7, 273.99, tuple(MAZE_MAPS["large"].split()), (7, 9)),
         *(
             Task(f"{name}-{quality}", env_id, 1000, ref_min_score, ref_max_score)
             for name, env_id, ref_min_score, ref_max_score in (

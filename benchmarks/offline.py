@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -45,18 +45,9 @@ N_EVAL_EPISODES = 50
 KEY_COLUMNS = ("algo", "task", "data", "seed", "mode", "control", "overrides")
 COLUMNS = (
     *KEY_COLUMNS,
-    *(
-        "information",
-        "score",
-        "prior_mean_score",
-        "random_plan_score",
-        "mean_return",
-        "std_return",
-        "n_updates",
-        "train_cpu_s",
-    ),
-    *("online_score", "online_mean_return", "online_std_return", "n_env_steps", "online_cpu_s"),
-    *("n_eval_episodes", "n_parameters", "data_digest", "commit", "versions", "date", "command"),
+    *"information score prior_mean_score random_plan_score mean_return std_return n_updates train_cpu_s online_score".split(),
+    *"online_mean_return online_std_return n_env_steps online_cpu_s n_eval_episodes n_parameters data_digest".split(),
+    *"commit versions date command".split(),
 )
 
 
@@ -80,6 +71,10 @@ class Job(runner.Job):
     is_finetuned: bool = False
     control: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    shown: ClassVar = (
+        *("score", "mean_return", "train_cpu_s"),
+        *("n_env_steps", "online_score", "online_mean_return", "online_cpu_s"),
+    )
 
     @property
     def task(self) -> Task:
@@ -96,9 +91,9 @@ class Job(runner.Job):
         return str(ROOT / source) if (ROOT / source).exists() else source
 
     @property
-    def name(self) -> str:
-        """What tells it from other jobs, for people."""
-        return f"{self.label} {self.data}, {'offline to online' if self.is_finetuned else 'offline'}, seed {self.seed}"
+    def place(self) -> str:
+        """Its data set and phases."""
+        return f"{self.data}, {'offline to online' if self.is_finetuned else 'offline'}"
 
     def resolve(self) -> dict[str, Any]:
         """The settings of one of our own algorithms, overrides included."""
@@ -117,15 +112,6 @@ class Job(runner.Job):
     def words(self) -> list[str]:
         """Its module, data and phases."""
         return ["benchmarks.offline", "--data", self.data, *(["--finetune"] if self.is_finetuned else [])]
-
-    def describe(self, row: Mapping[str, Any]) -> str:
-        """A line that says how a job went."""
-        text = f"{self.name}: score {float(row['score']):.1f}, return {float(row['mean_return']):.1f}"
-        text += f", {float(row['train_cpu_s']):.0f} CPU s"
-        if self.is_finetuned:
-            text += f"; after {int(row['n_env_steps']):,} steps online {float(row['online_score']):.1f}"
-            text += f", return {float(row['online_mean_return']):.1f}, {float(row['online_cpu_s']):.0f} CPU s"
-        return text
 
 
 class OwnLearner:
@@ -162,13 +148,9 @@ def run_job(
     """
     Train and evaluate, phase by phase, and return the row of the result.
 
-    :param job: The job.
     :param eval_freq: Steps between evaluations of the learning curve, gradient steps offline, environment steps online.
-    :param curves: CSV file of the learning curve.
     :param options: Those of :meth:`Job.command`, for the record.
     :param save: Folder for the models, ``model_offline.zip`` and ``model_online.zip``, and for what SB3 logs.
-    :param device: As in PyTorch.
-    :param n_eval_episodes: Episodes of the evaluation after each phase.
     :param tell: See :class:`benchmarks.evaluation.CurveCallback`.
     """
     th.set_num_threads(1)

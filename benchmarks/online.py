@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -60,8 +60,8 @@ N_EVAL_EPISODES = 20
 KEY_COLUMNS = ("algo", "env", "steps", "seed", "n_envs", "rewards", "control", "overrides")
 COLUMNS = (
     *KEY_COLUMNS,
-    *("settings", "mean_return", "std_return", "min_return", "n_eval_episodes", "n_env_steps", "train_cpu_s", "ms_per_step"),
-    *("n_parameters", "n_updates", "commit", "versions", "date", "command"),
+    *"settings mean_return std_return min_return n_eval_episodes n_env_steps train_cpu_s ms_per_step n_parameters".split(),
+    *"n_updates commit versions date command".split(),
 )
 
 
@@ -117,11 +117,12 @@ class Job(runner.Job):
     rewards: str = "step"
     control: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    shown: ClassVar = ("mean_return", "std_return", "min_return", "train_cpu_s", "ms_per_step")
 
     @property
-    def name(self) -> str:
-        """What tells it from other jobs, for people."""
-        return f"{self.label} {self.env}, {self.rewards} rewards, seed {self.seed}"
+    def place(self) -> str:
+        """Its environment and rewards."""
+        return f"{self.env}, {self.rewards} rewards"
 
     def resolve(self) -> Settings:
         """Its settings, overrides included."""
@@ -150,12 +151,6 @@ class Job(runner.Job):
         words = ["benchmarks.online", "--env", self.env, "--steps", str(self.steps)]
         words += ["--n-envs", str(self.n_envs)] if self.n_envs else []
         return [*words, *(["--terminal-reward"] if self.rewards == "terminal" else [])]
-
-    def describe(self, row: Mapping[str, Any]) -> str:
-        """A line that says how a job went."""
-        mean, std, lowest = (float(row[name]) for name in ("mean_return", "std_return", "min_return"))
-        cost = f"{float(row['train_cpu_s']):.0f} CPU s, {float(row['ms_per_step']):.2f} ms per step"
-        return f"{self.name}: return {mean:.1f} ± {std:.1f}, lowest {lowest:.1f}, {cost}, settings {row['settings']}"
 
 
 def zoo_params(algo: str, env: str) -> tuple[str, dict[str, Any]]:

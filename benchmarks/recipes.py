@@ -36,12 +36,7 @@ def load_recipe(*names: str) -> dict[str, Any]:
 
 
 def change(params: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Settings with changes.
-
-    :param params: The settings; they are left as they are.
-    :param changes: Take the place of some; a dotted name such as ``policy_kwargs.plan_dim`` changes one entry of a dict.
-    """
+    """Settings with others in the place of some; a dotted name, as ``policy_kwargs.plan_dim``, changes one entry of a dict."""
     params = copy.deepcopy(params)
     for name, value in changes.items():
         *outer, last = name.split(".")
@@ -56,7 +51,6 @@ def model_arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     """
     The arguments of GAC among the settings of a recipe, in the types that it takes.
 
-    :param params: The settings.
     :raises ValueError: when one is neither an argument of GAC nor of the run.
     """
     known = [*RUN_KEYS, *inspect.signature(GAC.__init__).parameters]

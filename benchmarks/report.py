@@ -44,7 +44,6 @@ def collect(rows: Sequence[Row], task: str, value: str) -> Scores:
     """
     The values of rows by task, method and seed, the first one where a seed is there twice, in the order of the tasks.
 
-    :param rows: The rows.
     :param task: Name of the column of the task.
     :param value: Name of the column of the value; rows without one are left out. Without a score it is the mean return.
     """
@@ -61,9 +60,7 @@ def score_table(rows: Sequence[Row], task: str, value: str) -> str:
     """
     A line per method, a column per task: mean, interval, mark of a difference from GAC; and what the runs cost.
 
-    :param rows: The rows.
-    :param task: See :func:`collect`.
-    :param value: See :func:`collect`. Of normalised scores there is an IQM over all tasks, too.
+    Of normalised scores there is an IQM over all tasks, too; see :func:`collect` for the arguments.
     """
     scores = collect(rows, task, value)
     lines = []
@@ -87,11 +84,7 @@ def score_table(rows: Sequence[Row], task: str, value: str) -> str:
 
 
 def search_table(rows: Sequence[Row]) -> str:
-    """
-    What the same models score with the best plans, the prior's mean and random plans, task by task.
-
-    :param rows: Of GAC, offline, without a control.
-    """
+    """What the same models score with the best plans, the prior's mean and random plans: rows of GAC without a control."""
     columns = {"best plan": "score", "prior mean": "prior_mean_score", "random plan": "random_plan_score"}
     scores = {label: collect(rows, "task", column) for label, column in columns.items()}
     lines = []
@@ -103,11 +96,7 @@ def search_table(rows: Sequence[Row]) -> str:
 
 
 def gain_table(rows: Sequence[Row]) -> str:
-    """
-    What learning online adds to the same models, task by task.
-
-    :param rows: Of offline-to-online runs.
-    """
+    """What learning online adds to the same models, task by task: rows of offline-to-online runs."""
     before, after = collect(rows, "task", "score"), collect(rows, "task", "online_score")
     lines = []
     for task, of_task in after.items():
@@ -122,11 +111,7 @@ def gain_table(rows: Sequence[Row]) -> str:
 
 
 def published_table(tasks: Sequence[str]) -> str:
-    """
-    What others have published for tasks, on data that ours is not.
-
-    :param tasks: Names of tasks.
-    """
+    """What others have published for tasks, on data that ours is not."""
     rows: dict[str, dict[str, str]] = {}
     for entry in read_rows(PUBLISHED):
         if entry["task"] in tasks:
@@ -174,9 +159,7 @@ def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path 
     """
     The page as Markdown.
 
-    :param files: Tables.
-    :param curves: Tables of learning curves.
-    :param output: The page, beside which pictures are drawn; None for no file.
+    :param output: The page, beside which pictures of the curves are drawn; None for no file.
     :raises ValueError: when a file is of neither command.
     """
     names = " ".join(from_root(path).as_posix() for path in files)

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.recipes import CONTROLS, change, load_yaml, parse_overrides
 from benchmarks.table import ROOT, Row, append_row, check_columns, find_row, from_root
@@ -33,16 +33,19 @@ class Job(ABC):
     seed: int
     control: str
     overrides: Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        """Algorithm, control and overrides, for people."""
-        return " ".join(filter(None, (self.algo, self.control, json.dumps(self.overrides) if self.overrides else "")))
+    shown: ClassVar[Sequence[str]]
+    """The columns that say how it went."""
 
     @property
     @abstractmethod
+    def place(self) -> str:
+        """Where it learns, for people."""
+
+    @property
     def name(self) -> str:
         """What tells it from other jobs, for people."""
+        overrides = json.dumps(self.overrides) if self.overrides else ""
+        return f"{' '.join(filter(None, (self.algo, self.control, overrides, self.place)))}, seed {self.seed}"
 
     @abstractmethod
     def key(self) -> Row:
@@ -52,9 +55,10 @@ class Job(ABC):
     def words(self) -> list[str]:
         """Its module, and those of its options that other kinds of jobs do not have."""
 
-    @abstractmethod
     def describe(self, row: Mapping[str, Any]) -> str:
         """A line that says how it went."""
+        shown = {name.replace("_", " "): row[name] for name in self.shown if row[name] != ""}
+        return f"{self.name}: {', '.join(f'{name} {float(value):,.2f}' for name, value in shown.items())}"
 
     def changed(self, params: dict[str, Any]) -> dict[str, Any]:
         """Settings with the changes of its control and its overrides."""
@@ -138,7 +142,6 @@ def run_grid(jobs: Sequence[Job], out: Path, options: Sequence[str], n_jobs: int
     """
     Do jobs in processes of one thread each, print a line when one is done, and return how many failed.
 
-    :param jobs: The jobs.
     :param out: The table that their rows land in.
     :param options: Of each command.
     :param n_jobs: Jobs at a time on this machine.

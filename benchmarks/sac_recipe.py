@@ -24,6 +24,12 @@ from sb3_gac.atomic import replace_when_complete
 POLICIES = Path(__file__).with_name("policies")
 
 
+def as_json(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON holds it, beside what it makes."""
+    fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return fields
+
+
 @dataclass(frozen=True)
 class SacTraining:
     """
@@ -88,11 +94,6 @@ class SacTraining:
         """Whether the last returns pass the threshold."""
         return len(model.ep_info_buffer or ()) == self.n_returns and mean_return(model) > self.return_threshold
 
-    def as_json(self) -> dict[str, Any]:
-        """Its fields, as they are kept beside what it makes."""
-        fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return fields
-
 
 @dataclass(frozen=True)
 class MediumReplayRecipe:
@@ -146,14 +147,14 @@ def keep_policy(model: SAC, task: Task, training: SacTraining, seed: int) -> Non
     """Keep the policy that a training ended with for :func:`load_policy`, without its critics."""
     POLICIES.mkdir(exist_ok=True)
     with replace_when_complete(POLICIES / f"{task.env_id}-seed{seed}.pt") as partial:
-        th.save({"training": training.as_json(), "actor": model.actor.state_dict()}, partial)
+        th.save({"training": as_json(training), "actor": model.actor.state_dict()}, partial)
 
 
 def load_policy(task: Task, training: SacTraining, seed: int) -> SAC | None:
     """A model that acts as the training ended, or None when no policy of that training is kept."""
     path = POLICIES / f"{task.env_id}-seed{seed}.pt"
     kept: dict[str, Any] = th.load(path, weights_only=True) if path.exists() else {"training": None}
-    if kept["training"] != training.as_json():
+    if kept["training"] != as_json(training):
         return None
     model = SAC("MlpPolicy", task.make_env(), buffer_size=1, policy_kwargs={"net_arch": list(training.net_arch)})
     model.actor.load_state_dict(kept["actor"])
@@ -191,7 +192,7 @@ class CheckpointFolder:
     """
 
     def __init__(self, folder: Path, training: SacTraining) -> None:
-        self.folder, self.settings = folder, training.as_json()
+        self.folder, self.settings = folder, as_json(training)
 
     def load(self, env: object) -> SAC | None:
         """The newest checkpoint, to go on with in an environment, or None; one of other settings is refused."""
@@ -206,13 +207,12 @@ class CheckpointFolder:
 
     def save(self, model: SAC) -> None:
         """Add a checkpoint and remove the older ones; the replay buffer ends with the end of a trajectory."""
-        older, partial = list(self.folder.glob("step_*")), self.folder / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        model.save(partial / "model.zip")
-        model.save_replay_buffer(partial / "replay_buffer.pkl")
-        (partial / "settings.json").write_text(json.dumps(self.settings))
-        partial.rename(self.folder / f"step_{_replay_buffer(model).size():09d}")
+        older = list(self.folder.glob("step_*"))
+        with replace_when_complete(self.folder / f"step_{_replay_buffer(model).size():09d}") as partial:
+            partial.mkdir(parents=True)
+            model.save(partial / "model.zip")
+            model.save_replay_buffer(partial / "replay_buffer.pkl")
+            (partial / "settings.json").write_text(json.dumps(self.settings))
         for old in older:
             shutil.rmtree(old)
 

@@ -3,15 +3,14 @@
 import csv
 import importlib.metadata
 import importlib.util
-import io
 import math
-import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from sb3_gac.atomic import lock_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -37,24 +36,19 @@ def find_row(path: Path, key: Row) -> Row | None:
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """
-    Append a row to a CSV file that other processes append to as well.
-
-    The header comes with the file, by a link that fails where there is one; the row is a single write at the end.
+    Append a row to a CSV file that other processes append to as well; the first one writes the header.
 
     :raises ValueError: when the file has other columns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            new = Path(folder, path.name)
-            new.write_bytes(_csv_line(list(row)))
-            try:
-                os.link(new, path)
-            except FileExistsError:
-                pass
-    check_columns(path, list(row))
-    with path.open("ab", buffering=0) as binary:
-        binary.write(_csv_line(list(row.values())))
+    with lock_folder(path.parent):
+        check_columns(path, list(row))
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
@@ -64,12 +58,6 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
             found = next(csv.reader(file), [])
         if found != list(columns):
             raise ValueError(f"{path} has other columns: {', '.join(found)}")
-
-
-def _csv_line(values: Sequence[Any]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
 
 
 def provenance() -> dict[str, str]:

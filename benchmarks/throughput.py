@@ -10,6 +10,7 @@ Times are medians of the CPU times of the process, so that a busy machine does n
 import argparse
 import resource
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,11 +33,7 @@ WARM_UPS = 5
 
 def median_cpu_ms(function: Callable[[], object], repeats: int) -> float:
     """Median CPU time of a number of calls, in milliseconds; a few calls before them do not count."""
-    seconds = []
-    for _ in range(WARM_UPS + repeats):
-        start = time.process_time()
-        function()
-        seconds.append(time.process_time() - start)
+    seconds = timeit.repeat(function, timer=time.process_time, number=1, repeat=WARM_UPS + repeats)
     return 1000 * float(np.median(seconds[WARM_UPS:]))
 
 
@@ -60,21 +57,14 @@ def measure(hidden: int, batch_size: int, repeats: int) -> list[dict[str, Any]]:
     :param batch_size: Segments per gradient step.
     :param repeats: Calls that each median is of.
     """
-    model = GAC(
-        "MlpLatentPolicy",
-        batch_size=batch_size,
-        policy_kwargs={"net_arch": [hidden, hidden]},
-        seed=0,
-        device="cpu",
-    )
+    net_arch = {"net_arch": [hidden, hidden]}
+    model = GAC("MlpLatentPolicy", batch_size=batch_size, policy_kwargs=net_arch, seed=0, device="cpu")
     model.set_offline_data(make_dataset())
     model.set_logger(Logger(folder=None, output_formats=[]))
     size = f"{batch_size} segments, hidden {hidden}"
     step_ms = median_cpu_ms(lambda: model.train(gradient_steps=1, batch_size=batch_size), repeats)
-    rows: list[tuple[str, float, str]] = [
-        (f"gradient step, {size}", step_ms, "CPU ms"),
-        (f"training, {size}", 1000 * batch_size / step_ms, "trajectories per CPU second"),
-    ]
+    rows = [(f"gradient step, {size}", step_ms, "CPU ms")]
+    rows.append((f"training, {size}", 1000 * batch_size / step_ms, "trajectories per CPU second"))
     rng = np.random.default_rng(0)
     for n_envs in (1, 8):
         observations = rng.normal(size=(n_envs, OBS_DIM)).astype(np.float32)
@@ -93,9 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "benchmarks.throughput", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--hidden", type=int, default=256, help="size of the hidden layers (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="trajectories (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=100, help="calls that each median is of (default: %(default)s)")
+    for name, default, text in (
+        ("hidden", 256, "size of the hidden layers"),
+        ("batch-size", 64, "trajectories"),
+        ("repeats", 100, "calls that each median is of"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="CSV file to add the rows to")
     given = parser.parse_args(arguments)
     th.set_num_threads(1)

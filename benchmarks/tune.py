@@ -11,6 +11,7 @@ given with --set is not searched. A best trial owes part of its value to chance:
 """
 
 import argparse
+import itertools
 import json
 import shlex
 from collections.abc import Sequence
@@ -39,7 +40,6 @@ def open_study(name: str, storage: str, seed: int | None = None) -> "optuna.Stud
     """
     Open a study or make it: median pruning, and a sampler that knows of the trials that others are running.
 
-    :param name: Its name.
     :param storage: A journal file that ends in ``.log``, or what Optuna takes, such as ``sqlite:///study.db``.
     :param seed: Of the sampler; None for processes that share a study.
     """
@@ -63,12 +63,7 @@ def open_study(name: str, storage: str, seed: int | None = None) -> "optuna.Stud
 
 
 def suggest_overrides(trial: "optuna.Trial", job: Job) -> dict[str, Any]:
-    """
-    What a trial changes of a job, by the names that ``--set`` takes; learning rates fall to zero.
-
-    :param trial: The trial.
-    :param job: The job, whose own overrides win.
-    """
+    """What a trial changes of a job, whose own overrides win, by the names that ``--set`` takes; learning rates fall to 0."""
     suggested = suggest_learning(trial) | (suggest_online(trial) if job.is_finetuned else {})
     params = convert_gac_params(suggested)
     policy_kwargs = {f"policy_kwargs.{name}": value for name, value in params.pop("policy_kwargs", {}).items()}
@@ -80,14 +75,12 @@ def value_of_trial(trial: "optuna.Trial", job: Job, n_eval_episodes: int) -> flo
     """Train and evaluate what a trial suggests; it is pruned when it falls behind, or its loss is not finite."""
     import optuna
 
-    n_reported = 0
+    numbers = itertools.count(1)
 
     def tell(_: int, mean_return: float) -> None:
-        nonlocal n_reported
-        n_reported += 1
-        trial.report(mean_return, n_reported)
+        trial.report(mean_return, number := next(numbers))
         if trial.should_prune():
-            raise optuna.TrialPruned(f"fell behind at evaluation {n_reported}")
+            raise optuna.TrialPruned(f"fell behind at evaluation {number}")
 
     job = replace(job, overrides=suggest_overrides(trial, job))
     trial.set_user_attr("overrides", dict(job.overrides))
@@ -103,14 +96,7 @@ def value_of_trial(trial: "optuna.Trial", job: Job, n_eval_episodes: int) -> flo
 
 
 def search(job: Job, study: "optuna.Study", n_trials: int, n_eval_episodes: int) -> None:
-    """
-    Run trials until the study has all of them, those of other processes among them.
-
-    :param job: What to train.
-    :param study: The study.
-    :param n_trials: Trials in all.
-    :param n_eval_episodes: Episodes of the last evaluation of each.
-    """
+    """Run trials until the study has all ``n_trials``, those of other processes among them."""
     from optuna.study import MaxTrialsCallback
     from optuna.trial import TrialState
 

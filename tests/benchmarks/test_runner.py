@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -40,10 +40,11 @@ class Doubling(runner.Job):
     algo: str = "double"
     control: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
+    shown: ClassVar = ("value",)
 
     @property
-    def name(self) -> str:
-        return f"double {self.seed}"
+    def place(self) -> str:
+        return "here"
 
     def key(self) -> Row:
         return {"seed": str(self.seed)}
@@ -55,9 +56,6 @@ class Doubling(runner.Job):
         program = self.folder / "doubling.py"
         program.write_text(PROGRAM)
         return [str(program), *super().command(options)]
-
-    def describe(self, row: Any) -> str:
-        return f"{self.name}: {row['value']}"
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +71,8 @@ def test_a_grid_goes_on_after_a_failure(tmp_path: Path, capsys: pytest.CaptureFi
     jobs = [Doubling(tmp_path, seed) for seed in range(3)]
     assert run_grid(jobs, out, ["--out", str(out)], n_jobs=2) == 1
     lines = capsys.readouterr().out
-    assert "[3/3] double 2: 4" in lines and "eval of seed 0" in lines
-    assert "[2/3] double 1 failed:\neval of seed 1\nno such thing" in lines
+    assert "[3/3] double here, seed 2: value 4.00" in lines and "eval of seed 0" in lines
+    assert "[2/3] double here, seed 1 failed:\neval of seed 1\nno such thing" in lines
     assert sorted((row["seed"], row["value"]) for row in read_rows(out)) == [("0", "0"), ("2", "4")]
 
 
