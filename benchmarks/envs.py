@@ -1,7 +1,7 @@
 """The benchmark tasks: their environments, horizons and D4RL reference scores."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Task:
     :param horizon: steps after which an episode is truncated.
     :param ref_min_score: return of D4RL's random policy (normalised score 0).
     :param ref_max_score: return of D4RL's expert (normalised score 100).
+    :param dataset: a ``minari.MinariDataset`` whose environment it is, if any.
     """
 
     name: str
@@ -65,18 +66,17 @@ class Task:
     horizon: int
     ref_min_score: float
     ref_max_score: float
+    dataset: Any = field(default=None, kw_only=True)
 
     def normalized_score(self, episode_return: float) -> float:
-        """
-        D4RL's normalised score of a return.
-
-        :param episode_return: undiscounted return of an episode, or a mean of such, in env units.
-        :return: 0 for the random reference, 100 for the expert reference; not clipped.
-        """
+        """D4RL's normalised score of a return: 0 for the random reference, 100 for the expert's; not clipped."""
         return 100.0 * (episode_return - self.ref_min_score) / (self.ref_max_score - self.ref_min_score)
 
     def make_env(self) -> gym.Env[Any, Any]:
         """Build the evaluation environment."""
+        if self.dataset is not None:
+            env: gym.Env[Any, Any] = self.dataset.recover_environment(eval_env=True)
+            return env
         return gym.make(self.env_id, max_episode_steps=self.horizon, disable_env_checker=True)
 
 
@@ -105,12 +105,7 @@ class MazeTask(Task):
         return maze_map
 
     def cell_center(self, cell: tuple[int, int]) -> tuple[float, float]:
-        """
-        Position of the centre of a cell in the simulation.
-
-        :param cell: (row, column).
-        :return: (x, y); x grows with the column, y falls with the row, the origin is the centre of the maze.
-        """
+        """(x, y) of the centre of a cell (row, column), from the centre of the maze; y falls with the row."""
         return cell[1] + 0.5 - len(self.layout[0]) / 2, len(self.layout) / 2 - cell[0] - 0.5
 
     def make_env(self) -> gym.Env[Any, Any]:
@@ -151,24 +146,8 @@ TASKS: dict[str, Task] = {
 """The nine benchmark tasks by name."""
 
 
+# Stands for the environment that a data set names
 OF_DATA = "data"
-"""Stands for the environment that a data set names."""
-
-
-@dataclass(frozen=True)
-class MinariTask(Task):
-    """
-    The environment that a Minari data set was recorded for.
-
-    :param dataset: the ``minari.MinariDataset``.
-    """
-
-    dataset: Any
-
-    def make_env(self) -> gym.Env[Any, Any]:
-        """Build the evaluation environment."""
-        env: gym.Env[Any, Any] = self.dataset.recover_environment(eval_env=True)
-        return env
 
 
 def find_task(env: str | None, data: str | None = None) -> Task:
@@ -196,4 +175,5 @@ def find_task(env: str | None, data: str | None = None) -> Task:
         raise ValueError(f"{data} names no environment: say which")
     metadata = dataset.storage.metadata
     references = (metadata.get("ref_min_score", np.nan), metadata.get("ref_max_score", np.nan))
-    return MinariTask(dataset.id, dataset.env_spec.id, dataset.env_spec.max_episode_steps or -1, *references, dataset)
+    spec = dataset.env_spec
+    return Task(dataset.id, spec.id, spec.max_episode_steps or -1, *references, dataset=dataset)

@@ -59,10 +59,7 @@ class Job(runner.Job):
     :param algo: "gac", "bc", "bc10", or one of ``PEERS``.
     :param data: ``TASK`` for a benchmark task and its own data set, ``TASK=PATH`` or ``ENV_ID=PATH`` for another Minari data
         set or D4RL file, ``data=ID`` for a Minari data set and the environment it names.
-    :param seed: Of the training.
     :param is_finetuned: Whether learning goes on online.
-    :param control: One of ``hyperparams/controls.yml``; empty for none.
-    :param overrides: Settings that take the place of the recipe's; dotted names enter dicts.
     """
 
     algo: str

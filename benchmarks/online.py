@@ -37,21 +37,14 @@ from sb3_gac.exploration import Behaviour
 from sb3_gac.scaling import scale_actions
 from sb3_gac.type_aliases import Array
 
-ALGOS = {
-    "gac": "sb3_gac:GAC",
-    "ppo": "stable_baselines3:PPO",
-    "sac": "stable_baselines3:SAC",
-    "dqn": "stable_baselines3:DQN",
-    "ars": "sb3_contrib:ARS",
-    "tqc": "sb3_contrib:TQC",
-    "qrdqn": "sb3_contrib:QRDQN",
-}
+CONTRIB_ALGOS = ("ars", "tqc", "qrdqn")
+ALGOS = ("gac", "ppo", "sac", "dqn", *CONTRIB_ALGOS)
 # Sizes of the identity environments are those of SB3's own tests
 IDENTITY_ENVS: dict[str, Callable[[], gym.Env[Any, Any]]] = {
-    "identity-discrete": lambda: IdentityEnv(4),
-    "identity-box": lambda: IdentityEnvBox(eps=0.5),
-    "identity-multidiscrete": lambda: IdentityEnvMultiDiscrete(4),
-    "identity-multibinary": lambda: IdentityEnvMultiBinary(4),
+    "identity-discrete": partial(IdentityEnv, 4),
+    "identity-box": partial(IdentityEnvBox, eps=0.5),
+    "identity-multidiscrete": partial(IdentityEnvMultiDiscrete, 4),
+    "identity-multibinary": partial(IdentityEnvMultiBinary, 4),
 }
 UNSUPPORTED = ("env_wrapper", "vec_env_wrapper", "frame_stack", "callback", "noise_type", "replay_buffer_class")
 OUT = Path(__file__).parent / "results" / "online.csv"
@@ -99,14 +92,10 @@ class Job(runner.Job):
     """
     One training.
 
-    :param algo: one of ``ALGOS``.
     :param env: Gymnasium id, or one of ``IDENTITY_ENVS``.
-    :param steps: environment steps.
-    :param seed: of the training.
-    :param n_envs: training environments; None for those of the settings.
+    :param steps: Environment steps.
+    :param n_envs: Training environments; None for those of the settings.
     :param rewards: "step", or "terminal" to train on returns only.
-    :param control: one of ``hyperparams/controls.yml``; empty for none.
-    :param overrides: arguments that take the place of the settings'; dotted names enter dicts.
     """
 
     algo: str
@@ -142,9 +131,8 @@ class Job(runner.Job):
 
     def key(self) -> Row:
         """The columns that tell its row from others."""
-        values = (self.algo, self.env, self.steps, self.seed, self.resolve().n_envs, self.rewards, self.control)
-        overrides = json.dumps(self.overrides, sort_keys=True)
-        return dict(zip(KEY_COLUMNS, [*map(str, values), overrides], strict=True))
+        values = vars(self) | {"n_envs": self.resolve().n_envs, "overrides": json.dumps(self.overrides, sort_keys=True)}
+        return {name: str(values[name]) for name in KEY_COLUMNS}
 
     def words(self) -> list[str]:
         """Its module, environment, steps, number of environments and rewards."""
@@ -199,12 +187,11 @@ def make_model(job: Job, settings: Settings) -> BaseAlgorithm:
     env = make_env(job, settings.n_envs, job.seed, is_training=True)
     if settings.normalize is not None:
         env = VecNormalize(env, **settings.normalize)
-    module, _, name = ALGOS[job.algo].partition(":")
-    algorithm = getattr(importlib.import_module(module), name)
-    if job.control == "independent-actions":
-        algorithm = IndependentActions
-    model: BaseAlgorithm = algorithm(env=env, seed=job.seed, device="cpu", **settings.params)
-    return model
+    algorithm: type[BaseAlgorithm] = IndependentActions if job.control == "independent-actions" else GAC
+    if job.algo != "gac":
+        module = importlib.import_module("sb3_contrib" if job.algo in CONTRIB_ALGOS else "stable_baselines3")
+        algorithm = getattr(module, job.algo.upper())
+    return algorithm(env=env, seed=job.seed, device="cpu", **settings.params)
 
 
 def evaluate_job(model: BaseAlgorithm, job: Job, n_episodes: int) -> Array:

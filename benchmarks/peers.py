@@ -163,7 +163,6 @@ def make_algorithm(
     Decision Transformers.
 
     :param params: Settings that take the place of the peer's own.
-    :param trajectories: What it will learn from.
     :param dataset: Has the spaces, and the returns of all trajectories.
     """
     import d3rlpy
@@ -201,20 +200,17 @@ def make_buffer(trajectories: Sequence[Trajectory]) -> Any:
     """Trajectories as d3rlpy wants them."""
     import d3rlpy
 
-    def flags(values: list[bool]) -> Any:
-        """One flag per step, that of the trajectory at its last one."""
-        steps = np.zeros(sum(map(len, trajectories)), dtype=np.float32)
-        steps[np.cumsum([len(trajectory) for trajectory in trajectories]) - 1] = values
-        return steps
-
-    return d3rlpy.dataset.MDPDataset(
-        observations=np.concatenate([np.asarray(trajectory.observations, np.float32) for trajectory in trajectories]),
-        actions=np.concatenate([np.asarray(trajectory.actions, np.float32) for trajectory in trajectories]),
-        rewards=np.concatenate([np.asarray(trajectory.rewards, np.float32) for trajectory in trajectories]),
-        terminals=flags([trajectory.terminated for trajectory in trajectories]),
-        timeouts=flags([not trajectory.terminated for trajectory in trajectories]),
-        action_space=d3rlpy.ActionSpace.CONTINUOUS,
-    )
+    fields = {
+        name: np.concatenate([np.asarray(getattr(trajectory, name), np.float32) for trajectory in trajectories])
+        for name in ("observations", "actions", "rewards")
+    }
+    # One flag per step, that of the trajectory at its last one
+    terminals, timeouts = np.zeros((2, len(fields["rewards"])), np.float32)
+    last = np.cumsum([len(trajectory) for trajectory in trajectories]) - 1
+    terminals[last] = [trajectory.terminated for trajectory in trajectories]
+    timeouts[last] = 1 - terminals[last]
+    space = d3rlpy.ActionSpace.CONTINUOUS
+    return d3rlpy.dataset.MDPDataset(**fields, terminals=terminals, timeouts=timeouts, action_space=space)
 
 
 class ReactivePolicy:

@@ -27,14 +27,21 @@ RUNNING: "set[subprocess.Popen[str]]" = set()
 
 
 class Job(ABC):
-    """A training; the fields are those of the dataclasses that derive from it."""
+    """
+    A training; the fields are those of the dataclasses that derive from it.
+
+    :param algo: What learns.
+    :param seed: Of the training.
+    :param control: One of ``hyperparams/controls.yml``; empty for none.
+    :param overrides: Settings that take the place of those it would have; dotted names enter dicts.
+    """
 
     algo: str
     seed: int
     control: str
     overrides: Mapping[str, Any]
+    # Columns that say how it went
     shown: ClassVar[Sequence[str]]
-    """The columns that say how it went."""
 
     @property
     @abstractmethod

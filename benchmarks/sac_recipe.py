@@ -57,8 +57,6 @@ class SacTraining:
         """
         Train, or go on from the last checkpoint, or load what is done already.
 
-        :param task: Whose environment to train in.
-        :param seed: Of the training.
         :param work_dir: Where the checkpoints are, in a folder per environment and seed.
         :return: The model with its replay buffer, which holds every trajectory, all of them whole.
         :raises RuntimeError: when ``max_steps`` did not do.
@@ -82,7 +80,7 @@ class SacTraining:
             )
         if not self.is_reached(model):
             n_left = self.max_steps - _replay_buffer(model).size()
-            model.learn(n_left, _TrainingCallback(self, checkpoints), reset_num_timesteps=model.num_timesteps == 0)
+            model.learn(n_left, checkpoints, reset_num_timesteps=model.num_timesteps == 0)
         if not self.is_reached(model):
             raise RuntimeError(
                 f"SAC on {task.env_id} with seed {seed} did not pass a mean return of {self.return_threshold:g} "
@@ -183,16 +181,22 @@ def mean_return(model: SAC) -> float:
     return float(safe_mean([info["r"] for info in model.ep_info_buffer or ()]))
 
 
-class CheckpointFolder:
+class CheckpointFolder(BaseCallback):
     """
     The newest model of a training with its replay buffer; an interruption leaves the one before.
+
+    As a callback it saves between two trajectories, and stops the training at its threshold. SB3 calls it before it stores
+    the step. So it is the first step of the next trajectory, not stored yet, that finds the last one complete.
 
     :param folder: Made when the first checkpoint is saved.
     :param training: Settings that all checkpoints in this folder share.
     """
 
+    model: SAC
+
     def __init__(self, folder: Path, training: SacTraining) -> None:
-        self.folder, self.settings = folder, as_json(training)
+        super().__init__()
+        self.folder, self.training, self.settings = folder, training, as_json(training)
 
     def load(self, env: object) -> SAC | None:
         """The newest checkpoint, to go on with in an environment, or None; one of other settings is refused."""
@@ -216,32 +220,17 @@ class CheckpointFolder:
         for old in older:
             shutil.rmtree(old)
 
-
-class _TrainingCallback(BaseCallback):
-    """
-    Stops the training at its threshold and saves checkpoints, each between two trajectories.
-
-    SB3 calls it before it stores the step. So it is the first step of the next trajectory, not stored yet, that
-    finds the last one complete.
-    """
-
-    def __init__(self, training: SacTraining, checkpoints: CheckpointFolder) -> None:
-        super().__init__()
-        self.training, self.checkpoints = training, checkpoints
-
     def _on_training_start(self) -> None:
-        assert isinstance(self.model, SAC)
         self.n_saved = _replay_buffer(self.model).size()
 
     def _on_step(self) -> bool:
-        assert isinstance(self.model, SAC)
         buffer = _replay_buffer(self.model)
         n_steps = buffer.size()
         if n_steps == self.n_saved or not buffer.dones[n_steps - 1, 0]:
             return True
         is_reached = self.training.is_reached(self.model)
         if is_reached or n_steps - self.n_saved >= self.training.checkpoint_steps:
-            self.checkpoints.save(self.model)
+            self.save(self.model)
             self.n_saved = n_steps
             print(f"SAC: {n_steps:,} steps, return {mean_return(self.model):.0f}", flush=True)
         return not is_reached

@@ -17,11 +17,12 @@ def t_interval(values: Sequence[float]) -> Interval:
     """Mean and 95 % t interval over seeds; of a single seed, NaN."""
     from scipy import stats
 
-    mean = float(np.mean(values))
-    if len(values) == 1:
+    array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean())
+    if len(array) == 1:
         return Interval(mean, math.nan, math.nan)
-    low, high = stats.t.interval(LEVEL, len(values) - 1, mean, stats.sem(values))
-    return Interval(mean, float(low), float(high))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+    return Interval(mean, mean - half, mean + half)
 
 
 def interquartile_mean(values: Array) -> Array:

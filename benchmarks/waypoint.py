@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.envs import MazeTask, Task
 from benchmarks.episode import Episode
+from sb3_gac.type_aliases import Array
 
 
 def shortest_path(task: MazeTask, start: tuple[int, int], target: tuple[int, int]) -> list[tuple[int, int]]:
@@ -87,7 +88,7 @@ class WaypointRecipe:
             yield episode
         env.close()
 
-    def _drive(self, controller: "WaypointController", point: "PointSimulator", noise: np.ndarray[Any, Any]) -> Episode:
+    def _drive(self, controller: "WaypointController", point: "PointSimulator", noise: Array) -> Episode:
         max_steps = len(noise)
         observations = np.empty((max_steps + 1, 4))
         actions = np.empty((max_steps, 2), dtype=np.float32)
@@ -151,21 +152,20 @@ class PointSimulator:
         row, column = self.maze_env.maze.cell_xy_to_rowcol(self.qpos)
         return int(row), int(column)
 
-    def step(self, action: np.ndarray[Any, Any]) -> None:
+    def step(self, action: Array) -> None:
         """Advance by one step of the environment: the same calls of MuJoCo, in the same order."""
         np.clip(self.qvel, -5.0, 5.0, out=self.qvel)
         mujoco.mj_forward(self.model, self.data)
         self.ctrl[:] = action
         mujoco.mj_step(self.model, self.data)
 
-    def observe(self, out: np.ndarray[Any, Any]) -> None:
+    def observe(self, out: Array) -> None:
         """Write position and velocity, (4,)."""
-        out[:2] = self.qpos
-        out[2:] = self.qvel
+        out[:2], out[2:] = self.qpos, self.qvel
 
-    def rewards(self, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def rewards(self, observations: Array) -> Array:
         """The environment's rewards (n_steps,) for arriving at these observations (n_steps, 4)."""
-        rewards: np.ndarray[Any, Any] = self.maze_env.compute_reward(observations[:, :2], self.maze_env.goal, {})
+        rewards: Array = self.maze_env.compute_reward(observations[:, :2], self.maze_env.goal, {})
         return rewards
 
 
