@@ -200,7 +200,7 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
             "from sb3_gac.hub.push import load_from_hub\nfrom sb3_gac.plots.figure import save_figure",
         ),
         ("sb3_gac/__init__.py", "from sb3_gac.hub import load_from_hub"),
-        ("benchmarks/offline.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_minari"),
+        ("benchmarks/offline.py", "import benchmarks.envs\nfrom sb3_gac import GAC\nfrom sb3_gac.data import load_dataset"),
     ],
 )
 def test_a_right_import_passes(path: str, source: str) -> None:

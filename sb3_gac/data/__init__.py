@@ -8,9 +8,7 @@ from sb3_gac.data.trajectory import Trajectory
 from sb3_gac.lazy import import_lazily
 
 if TYPE_CHECKING:
-    from sb3_gac.data.d4rl import load_d4rl
     from sb3_gac.data.dataset import OfflineDataset, load_dataset
-    from sb3_gac.data.minari import load_minari
     from sb3_gac.data.rollout import buffer_trajectories, rollout_trajectories
 
 __all__ = [
@@ -19,9 +17,7 @@ __all__ = [
     "TrajectoryReplayBuffer",
     "buffer_trajectories",
     "check_spaces",
-    "load_d4rl",
     "load_dataset",
-    "load_minari",
     "rollout_trajectories",
 ]
 
@@ -29,9 +25,7 @@ __all__ = [
 __getattr__ = import_lazily(
     __name__,
     {
-        "sb3_gac.data.d4rl": ("load_d4rl",),
         "sb3_gac.data.dataset": ("OfflineDataset", "load_dataset"),
-        "sb3_gac.data.minari": ("load_minari",),
         "sb3_gac.data.rollout": ("buffer_trajectories", "rollout_trajectories"),
     },
 )

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_gac.data.hdf5 import open_hdf5
-from sb3_gac.data.space import check_spaces, infer_spaces
+from sb3_gac.data.space import infer_spaces
 from sb3_gac.data.trajectory import (
     Array,
     Observations,
@@ -28,72 +28,46 @@ NEEDED, OPTIONAL = ("rewards", "terminals", "observations", "actions"), ("timeou
 OF_ONE_NUMBER = ("rewards", "terminals", "timeouts")
 
 
-def load_d4rl(path: str | Path, return_only: bool = False, action_space: spaces.Space[Any] | None = None) -> list[Trajectory]:
+def read_d4rl(
+    data: str | Path | Mapping[str, Any],
+    observation_space: spaces.Space[Any] | None = None,
+    action_space: spaces.Space[Any] | None = None,
+) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]]]:
     """
-    Load the trajectories of a D4RL file.
+    Trajectories in the layout of D4RL, and spaces that they have still to be checked against.
 
-    The file holds ``observations``, ``actions`` (env units), ``rewards``, ``terminals`` and, as a rule, ``timeouts``.
+    There are ``observations``, ``actions`` (env units), ``rewards``, ``terminals`` and, as a rule, ``timeouts``.
     Without ``timeouts``, or where none is set, a trajectory ends at a terminal, and where ``next_observations`` (if there)
-    does not continue with the following row. An environment that the file names is not built.
+    does not continue with the following row. Whatever else there is stays unread; an environment that a file names is not
+    built.
 
-    :param path: The ``.hdf5`` file.
-    :param return_only: Keep nothing of the rewards but each trajectory's return, at its last step.
-    :param action_space: Action space of the env; by default actions lie in [-1, 1], as those of D4RL do.
-    :return: The trajectories in the order of the file; an unfinished last one is left out.
+    :param data: The ``.hdf5`` file, or a dict of arrays.
+    :param observation_space: Observation space of the env; by default an unbounded box.
+    :param action_space: Action space of the env; by default actions are whole numbers or lie in [-1, 1].
+    :return: The trajectories in order, without an unfinished last one, and the two spaces.
     :raises FileNotFoundError: when there is no such file.
     :raises ImportError: when h5py is missing.
     :raises ValueError: naming file, trajectory and step, when the file is corrupt or empty, a field is missing,
-        of the wrong shape, a link or much larger than the file, no episode end can be told, a value is not finite
-        or an action is out of bounds.
+        of the wrong shape, a link or much larger than the file, no episode end can be told, or a value is not finite.
     """
-    trajectories, known_spaces = read_d4rl(path, action_space=action_space)
-    check_spaces(trajectories, *known_spaces, source=str(path))
-    return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
-
-
-def read_d4rl(
-    path: str | Path, observation_space: spaces.Space[Any] | None = None, action_space: spaces.Space[Any] | None = None
-) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]]]:
-    """
-    Trajectories of a D4RL file, and spaces that they have still to be checked against.
-
-    :param path: See :func:`load_d4rl`, also for what is raised.
-    :param observation_space: Observation space of the env; by default an unbounded box.
-    :param action_space: See :func:`load_d4rl`.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No such file: {path}")
-    with error_context(str(path)):
-        fields = _read(Path(path))
-        return _split(fields, str(path)), infer_spaces(
-            fields["observations"], fields["actions"], observation_space, action_space
-        )
-
-
-def read_arrays(
-    data: Mapping[str, Any],
-    observation_space: spaces.Space[Any] | None = None,
-    action_space: spaces.Space[Any] | None = None,
-    name: str = "dict of arrays",
-) -> tuple[list[Trajectory], tuple[spaces.Space[Any], spaces.Space[Any]]]:
-    """
-    Trajectories of arrays that D4RL's and d3rlpy's users have, and spaces that they have still to be checked against.
-
-    :param data: ``observations``, ``actions``, ``rewards``, ``terminals``, and ``timeouts`` or ``next_observations`` as in
-        :func:`load_d4rl`; whatever else there is stays unread.
-    :param observation_space: Observation space of the env; by default an unbounded box.
-    :param action_space: Action space of the env; by default actions are whole numbers or lie in [-1, 1].
-    :param name: Where they come from, for messages.
-    :raises ValueError: as :func:`load_d4rl` does.
-    """
+    if isinstance(data, Mapping):
+        name, read = "dict of arrays", _take
+    else:
+        name, read = str(data), _read
+        if not Path(data).is_file():
+            raise FileNotFoundError(f"No such file: {data}")
     with error_context(name):
-        if missing := [field for field in NEEDED if data.get(field) is None]:
-            raise ValueError(f"the field {missing[0]!r} is missing, there are {sorted(map(str, data))[:20]}")
-        fields: Fields = {
-            field: _as_arrays(field, data[field]) for field in (*NEEDED, *OPTIONAL) if data.get(field) is not None
-        }
-        _check_shapes({name: np.shape(array) for field in fields for name, array in _named(field, fields[field])})
+        fields = read(data)
         return _split(fields, name), infer_spaces(fields["observations"], fields["actions"], observation_space, action_space)
+
+
+def _take(data: Any) -> Fields:
+    """The fields that are needed of a dict, with a row per step."""
+    if missing := [field for field in NEEDED if data.get(field) is None]:
+        raise ValueError(f"the field {missing[0]!r} is missing, there are {sorted(map(str, data))[:20]}")
+    fields = {field: _as_arrays(field, data[field]) for field in (*NEEDED, *OPTIONAL) if data.get(field) is not None}
+    _check_shapes({name: np.shape(array) for field in fields for name, array in _named(field, fields[field])})
+    return fields
 
 
 def _as_arrays(field: str, values: Any) -> Observations:
@@ -123,7 +97,7 @@ def _split(fields: Fields, name: str) -> list[Trajectory]:
         warnings.warn(
             f"{name} holds no timeouts, nor next_observations to tell resets by: where a time limit cut an episode, it is "
             "taken as one with the next",
-            stacklevel=4,
+            stacklevel=5,
         )
     if not (terminated | truncated).any():
         raise ValueError("no episode end anywhere: neither a terminal nor a timeout, nor a jump between observations")
@@ -140,9 +114,9 @@ def _check_following(observations: Observations, following: Observations) -> Non
         check_finite(name, array)
 
 
-def _read(path: Path) -> Fields:
-    """The fields that are needed, with a row per step."""
-    with open_hdf5(path) as file:
+def _read(path: Any) -> Fields:
+    """The fields that are needed of a file, with a row per step."""
+    with open_hdf5(Path(path)) as file:
         names = [*NEEDED, *(name for name in OPTIONAL if name in file)]
         _check_shapes({name: file.shape(name) for name in names})
         fields: Fields = {name: file.read(name) for name in names if name != "next_observations"}

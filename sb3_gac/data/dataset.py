@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from sb3_gac.data.d4rl import read_arrays, read_d4rl
+from sb3_gac.data.d4rl import read_d4rl
 from sb3_gac.data.minari import is_minari, read_minari
 from sb3_gac.data.rollout import buffer_trajectories
 from sb3_gac.data.space import check_spaces, infer_spaces, transpose_images
@@ -40,17 +40,16 @@ def load_dataset(
     data: DatasetSource,
     observation_space: spaces.Space[Any] | None = None,
     action_space: spaces.Space[Any] | None = None,
-    return_only: bool = False,
 ) -> OfflineDataset:
     """
     Load trajectories from wherever they are, and refuse bad data before anything is learnt from it.
 
-    :param data: Path of a D4RL file (``.hdf5``), id or path of a Minari data set or the data set itself,
-        a sequence of trajectories, a dict of the arrays of a D4RL file, an SB3 replay buffer, or an :class:`OfflineDataset`.
+    :param data: Path of a D4RL file (``.hdf5``) or a dict of its arrays, see :func:`~sb3_gac.data.d4rl.read_d4rl`; id or path
+        of a Minari data set or the data set itself, see :func:`~sb3_gac.data.minari.read_minari`; a sequence of trajectories,
+        an SB3 replay buffer, or an :class:`OfflineDataset`.
     :param observation_space: Space of the env to train for, which the data must fit; the data set's own by default,
         guessed for a sequence of trajectories. Images are transposed if this one has its channels first.
     :param action_space: Action space of the env to train for; the data set's own by default.
-    :param return_only: Keep nothing of the rewards but each trajectory's return, at its last step.
     :raises TypeError: when the data is none of these.
     :raises ValueError: naming the data set, the trajectory and the step that are bad or do not fit the spaces.
     """
@@ -58,8 +57,6 @@ def load_dataset(
     observation_space = observation_space or own_spaces[0]
     action_space = action_space or own_spaces[1]
     trajectories = transpose_images(trajectories, observation_space)
-    if return_only:
-        trajectories = [trajectory.return_only() for trajectory in trajectories]
     return OfflineDataset(trajectories, observation_space, action_space, name)
 
 
@@ -72,10 +69,10 @@ def _load(
     if isinstance(data, ReplayBuffer):
         trajectories = buffer_trajectories(data)
         return trajectories, (data.observation_space, data.action_space), "replay buffer"
+    if isinstance(data, Mapping):
+        return *read_d4rl(data, observation_space, action_space), "dict of arrays"
     if isinstance(data, str | Path) and Path(data).suffix in (".hdf5", ".h5"):
         return *read_d4rl(data, observation_space, action_space), str(data)
-    if isinstance(data, Mapping):
-        return *read_arrays(data, observation_space, action_space), "dict of arrays"
     if isinstance(data, str | Path) or is_minari(data):
         trajectories, dataset = read_minari(data)
         return trajectories, (dataset.observation_space, dataset.action_space), str(dataset.id)

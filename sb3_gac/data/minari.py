@@ -45,9 +45,9 @@ MAX_TYPOS = 2
 MAX_CODES = 2**16
 
 
-def load_minari(data: Any, return_only: bool = False) -> list[Trajectory]:
+def read_minari(data: Any) -> tuple[list[Trajectory], Any]:
     """
-    Load the trajectories of a Minari data set.
+    Trajectories of a Minari data set in its order, and the ``minari.MinariDataset``.
 
     The observation after the last action is dropped. An episode that neither terminated nor was truncated, as when a
     recording was stopped, counts as truncated. An environment that the files name is not built, and nothing is read
@@ -55,22 +55,10 @@ def load_minari(data: Any, return_only: bool = False) -> list[Trajectory]:
 
     :param data: Id of a data set, which Minari downloads if it is not installed; path of a data set directory;
         or a ``minari.MinariDataset``, which may be filtered.
-    :param return_only: Keep nothing of the rewards but each trajectory's return, at its last step.
-    :return: The trajectories in the order of the data set.
     :raises FileNotFoundError: when the data set is not installed and cannot be downloaded.
     :raises ImportError: when Minari or h5py is missing.
     :raises ValueError: naming data set, trajectory and step, when the data set is corrupt or empty, its spaces are
         missing or not supported, a value is not finite, or shapes, dtypes or actions do not fit its spaces.
-    """
-    trajectories, _ = read_minari(data)
-    return [trajectory.return_only() for trajectory in trajectories] if return_only else trajectories
-
-
-def read_minari(data: Any) -> tuple[list[Trajectory], Any]:
-    """
-    Trajectories of a Minari data set, and the ``minari.MinariDataset``.
-
-    :param data: See :func:`load_minari`, also for what is raised.
     """
     dataset = open_minari(data)
     with _reading(str(dataset.id if is_minari(data) else data)):
@@ -84,7 +72,7 @@ def open_minari(data: Any, download: bool = True) -> Any:
     """
     Open a Minari data set without reading its episodes.
 
-    :param data: As for :func:`load_minari`.
+    :param data: As for :func:`read_minari`.
     :param download: Whether to download a data set that is not installed.
     :return: The ``minari.MinariDataset``.
     :raises FileNotFoundError: when it is not installed and cannot be downloaded, or its id looks mistyped.

@@ -10,7 +10,7 @@ import numpy as np
 
 from sb3_gac.data.trajectory import error_context
 from sb3_gac.plots.elbo import read_progress
-from sb3_gac.plots.figure import CYCLE, count_steps, draw_references, make_figure, tidy
+from sb3_gac.plots.figure import CYCLE, GREY, STEPS, add_legend, make_figure, tidy
 from sb3_gac.plots.interval import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def plot_curves(
     """
     if not runs:
         raise ValueError("runs are empty, expected at least one")
-    figure = make_figure(width=6.8, height=4.2)
+    figure = make_figure(width=6.8, height=4.2, title=title)
     axes = figure.subplots()
     for index, (label, of_label) in enumerate(runs.items()):
         sources = [of_label] if isinstance(of_label, CurveSource) else list(of_label)
@@ -121,13 +121,12 @@ def plot_curves(
         axes.plot(
             timesteps, intervals[:, 0], color=color, marker=marker, markersize=3.5, linewidth=1.7, label=f"{label}{n_runs}"
         )
-    draw_references(axes, references)
+    for line_style, (name, value) in zip(("--", ":", "-."), (references or {}).items(), strict=False):
+        axes.axhline(value, color=GREY, linestyle=line_style, linewidth=1.2, label=name)
     tidy(axes, x_label, "return (mean, 95 % interval)")
-    count_steps(axes)
+    axes.xaxis.set_major_formatter(STEPS)
     axes.set_xlim(left=0)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    if title:
-        figure.suptitle(title, fontsize=11)
+    add_legend(figure)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sb3_gac.plots.figure import INK, count_steps, make_figure, tidy
+from sb3_gac.plots.figure import INK, STEPS, make_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,14 +56,12 @@ def plot_elbo(path: str | Path, title: str = "") -> "Figure":
         raise ValueError(f"{path} has no {', '.join(lacking)}: no gradient step of GAC was logged")
     is_update = np.isfinite(progress[UPDATES])
     updates = progress[UPDATES][is_update]
-    figure = make_figure(width=8.4, height=5.2)
+    figure = make_figure(width=8.4, height=5.2, title=title)
     for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, TERMS.items(), strict=True):
         is_marked = len(updates) <= 40
         axes.plot(updates, progress[name][is_update], color=INK, linewidth=1.5, marker="o" if is_marked else "", markersize=3)
         tidy(axes, "gradient steps" if axes.get_subplotspec().is_last_row() else "", label)
-        count_steps(axes)
-    if title:
-        figure.suptitle(title, fontsize=11)
+        axes.xaxis.set_major_formatter(STEPS)
     return figure
 
 

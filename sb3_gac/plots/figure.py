@@ -1,8 +1,7 @@
 """Empty figures that need no display, the colours that all figures share, and files of them."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,23 +16,24 @@ if TYPE_CHECKING:
 INK, GREY, EMBER = "#1f4e8c", "#7a7f87", "#c8441b"
 # Of the curves in one figure: told apart by colour-blind eyes, too
 CYCLE = (INK, "#d98a1f", "#3a8f6b", "#a8497a", "#6f6fb5", "#8c6d3f")
-REFERENCE_STYLES = ("--", ":", "-.")
+STEPS = "{x:,.0f}"  # how Matplotlib writes numbers of steps
 
 
-def make_figure(width: float, height: float) -> "Figure":
+def make_figure(width: float, height: float, title: str = "") -> "Figure":
     """
     An empty figure that needs no display.
 
     :param width: In inches.
     :param height: In inches.
+    :param title: Above everything in it.
     :raises ImportError: when Matplotlib is missing.
     """
     require("plots", "matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -66,24 +66,14 @@ def tidy(axes: "Axes", x_label: str, y_label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def count_steps(axes: "Axes") -> None:
+def add_legend(figure: "Figure", n_columns: int = 3) -> None:
     """
-    Write the numbers of the first axis as whole ones, thousands apart.
+    Name what all axes show, below them.
 
-    :param axes: The axes.
+    :param figure: The figure.
+    :param n_columns: Names in a row.
     """
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-
-
-def draw_references(axes: "Axes", references: Mapping[str, float] | None) -> None:
-    """
-    Draw what to compare with as horizontal lines.
-
-    :param axes: The axes.
-    :param references: Values by their labels, three at most.
-    """
-    for line_style, (label, value) in zip(REFERENCE_STYLES, (references or {}).items(), strict=False):
-        axes.axhline(value, color=GREY, linestyle=line_style, linewidth=1.2, label=label)
+    figure.legend(loc="outside lower center", ncols=n_columns, frameon=False, fontsize=8)
 
 
 def color_by_return(low: float, high: float) -> "ScalarMappable":
@@ -100,13 +90,3 @@ def color_by_return(low: float, high: float) -> "ScalarMappable":
     # The brightest part of it does not show on white
     readable = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.9, 256)))
     return ScalarMappable(Normalize(low, high), cmap=readable)
-
-
-def rgba(colors: "ScalarMappable", value: float) -> Any:
-    """
-    The colour of one return.
-
-    :param colors: See :func:`color_by_return`.
-    :param value: The return.
-    """
-    return colors.to_rgba(np.array([value]))[0]

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from sb3_gac.data.trajectory import Observations, Trajectory
-from sb3_gac.plots.figure import color_by_return, make_figure, rgba
+from sb3_gac.plots.figure import color_by_return, make_figure
 from sb3_gac.type_aliases import Array
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def plot_maze(
     if not returns:
         raise ValueError("panels are empty, expected at least one trajectory")
     rows, columns = len(maze.layout) - 1, len(maze.layout[0]) - 1
-    figure = make_figure(width=0.6 + 4.0 * len(panels), height=1.1 + 3.75 * rows / columns)
+    figure = make_figure(width=0.6 + 4.0 * len(panels), height=1.1 + 3.75 * rows / columns, title=title)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     high = max(returns) if max_return is None else max(*returns, max_return)
     low = min(0.0, *returns)
@@ -114,13 +114,11 @@ def plot_maze(
         draw_maze(axes, maze)
         for trajectory in sorted(trajectories, key=lambda trajectory: trajectory.total_return):
             positions = positions_of(trajectory.observations)
-            axes.plot(*positions.T, color=rgba(colors, trajectory.total_return), linewidth=1.3, alpha=0.85, zorder=2)
+            axes.plot(*positions.T, color=colors.to_rgba(trajectory.total_return), linewidth=1.3, alpha=0.85, zorder=2)
             axes.plot(*positions[0], "o", color="white", markeredgecolor="black", markersize=5, zorder=4)
         mean = np.mean([trajectory.total_return for trajectory in trajectories]) if trajectories else np.nan
         axes.set_title(f"{label}\n{len(trajectories)} plans, mean return {mean:.3g}", fontsize=9.5)
     figure.colorbar(colors, ax=list(all_axes), label="return of the episode", fraction=0.02 * 3 / len(panels), pad=0.01)
-    if title:
-        figure.suptitle(title, fontsize=11)
     return figure
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch as th
 
 from sb3_gac.gac import GAC
-from sb3_gac.plots.figure import EMBER, color_by_return, make_figure, tidy
+from sb3_gac.plots.figure import EMBER, add_legend, color_by_return, make_figure, tidy
 from sb3_gac.random_state import fork_random_state
 from sb3_gac.type_aliases import TensorObs
 
@@ -95,7 +95,7 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
     :param title: Title of the figure.
     :raises ImportError: when Matplotlib is missing.
     """
-    figure = make_figure(width=7.4, height=5.2)
+    figure = make_figure(width=7.4, height=5.2, title=title)
     axes = figure.subplots()
     colors: Any = color_by_return(float(plan_map.returns.min()), float(plan_map.returns.max()))
     order = np.argsort(plan_map.returns)  # the best ones on top
@@ -121,9 +121,7 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
     shares = [f"{'under 1' if share < 0.01 else round(100 * share)} % of the variance" for share in plan_map.explained]
     tidy(axes, f"first principal axis of the plans ({shares[0]})", f"second ({shares[1]})")
     figure.colorbar(colors, ax=axes, label="return of the trajectory", fraction=0.05, pad=0.02)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    if title:
-        figure.suptitle(title, fontsize=11)
+    add_legend(figure)
     return figure
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sb3_gac.evaluation import TargetReturnResult
-from sb3_gac.plots.figure import GREY, INK, make_figure, tidy
+from sb3_gac.plots.figure import GREY, INK, add_legend, make_figure, tidy
 from sb3_gac.plots.interval import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def plot_target_returns(result: TargetReturnResult, title: str = "") -> "Figure"
     :param title: Title of the figure.
     :raises ImportError: when Matplotlib is missing.
     """
-    figure = make_figure(width=6.0, height=5.2)
+    figure = make_figure(width=6.0, height=5.2, title=title)
     axes = figure.subplots()
     targets, returns = result.targets, result.returns
     if result.known is not None:
@@ -33,7 +33,5 @@ def plot_target_returns(result: TargetReturnResult, title: str = "") -> "Figure"
     below, above = means - [interval.low for interval in intervals], [interval.high for interval in intervals] - means
     axes.errorbar(targets, means, (below, above), color=INK, marker="o", capsize=3, linewidth=1.6, label="mean, 95 % interval")
     tidy(axes, "target return", "return")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    if title:
-        figure.suptitle(title, fontsize=11)
+    add_legend(figure, n_columns=2)
     return figure

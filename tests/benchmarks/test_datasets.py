@@ -17,7 +17,7 @@ from benchmarks.datasets import RECIPES, dataset_id, dataset_path, generate_data
 from benchmarks.envs import TASKS
 from benchmarks.sac_recipe import MediumRecipe, MediumReplayRecipe, SacTraining
 from benchmarks.waypoint import WaypointRecipe
-from sb3_gac.data.minari import load_minari
+from sb3_gac.data import load_dataset
 
 
 def collect(name, n_steps, seed, tmp_path):
@@ -54,7 +54,7 @@ def test_data_set_is_what_the_controller_did(tmp_path):
 
 def test_gac_loads_it(tmp_path):
     path = generate_dataset("maze2d-umaze", n_steps=500, output=tmp_path)
-    trajectories = load_minari(path)
+    trajectories = load_dataset(path).trajectories
     episodes = collect("maze2d-umaze", 500, 0, tmp_path)
     assert [trajectory.total_return for trajectory in trajectories] == [episode.rewards.sum() for episode in episodes]
     for trajectory, episode in zip(trajectories, episodes, strict=True):
@@ -67,7 +67,7 @@ def test_the_root_may_be_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = generate_dataset("maze2d-umaze", 100, output=Path("runs"))
     assert path.is_relative_to(tmp_path / "runs")
-    assert sum(len(trajectory) for trajectory in load_minari(path)) == 100
+    assert sum(len(trajectory) for trajectory in load_dataset(path).trajectories) == 100
 
 
 def test_minari_finds_it(tmp_path, monkeypatch):

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from sb3_gac.data import load_dataset, load_minari
+from sb3_gac.data import load_dataset
 from sb3_gac.data.minari import open_minari
 
 minari = pytest.importorskip("minari")
 h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
 from minari.data_collector import EpisodeBuffer  # noqa: E402
+
+
+def load_minari(data):
+    return load_dataset(data).trajectories
+
 
 SPACES = (spaces.Box(-9, 9, (2,), np.float64), spaces.Box(-2, 2, (1,), np.float32))
 
@@ -120,7 +125,7 @@ def test_return_only_knows_no_step_reward():
     rewards = np.random.default_rng(0).normal(size=6)
     make_dataset([episode(6, rewards=rewards)], "one/made-v0")
     make_dataset([episode(6, rewards=np.sort(rewards))], "two/made-v0")
-    (a,), (b,) = load_minari("one/made-v0", return_only=True), load_minari("two/made-v0", return_only=True)
+    a, b = (load_minari(name)[0].return_only() for name in ("one/made-v0", "two/made-v0"))
     assert a.rewards.tolist() == b.rewards.tolist() == [0] * 5 + [a.total_return]
     assert a.total_return == pytest.approx(rewards.sum())
 

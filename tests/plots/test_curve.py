@@ -25,6 +25,7 @@ def test_one_run_has_the_interval_of_its_episodes() -> None:
     low, high = bootstrap_interval([1, 3])[1:]
     assert {(0.0, low), (0.0, high), (10.0, 5.0)} <= set(map(tuple, band))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "best"]
+    assert axes.lines[1].get_ydata()[0] == 9.0
 
 
 def test_runs_are_compared_where_all_of_them_have_been() -> None:

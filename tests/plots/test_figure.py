@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sb3_gac.plots import make_figure, save_figure
-from sb3_gac.plots.figure import color_by_return, draw_references, rgba
+from sb3_gac.plots.figure import color_by_return
 
 pytest.importorskip("matplotlib")
 
@@ -34,14 +34,8 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         make_figure(1, 1)
 
 
-def test_references_are_lines_with_labels() -> None:
-    axes = make_figure(2, 1).subplots()
-    draw_references(axes, {"best": 3.0, "mean": 1.0})
-    assert [(line.get_label(), line.get_ydata()[0]) for line in axes.lines] == [("best", 3.0), ("mean", 1.0)]
-
-
 def test_returns_have_different_colours_and_none_is_too_bright_for_white_paper() -> None:
     colors = color_by_return(0.0, 10.0)
-    shades = [sum(rgba(colors, value)[:3]) / 3 for value in (0.0, 5.0, 10.0)]
+    shades = [sum(colors.to_rgba(value)[:3]) / 3 for value in (0.0, 5.0, 10.0)]
     assert shades == sorted(shades)
     assert shades[-1] < 0.6
