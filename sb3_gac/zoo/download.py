@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gymnasium as gym
+from stable_baselines3.common.utils import get_latest_run_id
 
 from sb3_gac.atomic import lock_folder, replace_when_complete
 from sb3_gac.hub.push import load_from_hub
@@ -39,8 +40,7 @@ def download_run(repo_id: str, env_id: str, folder: str | Path = "logs") -> Path
         normalizer = model.get_vec_normalize_env()
         runs.mkdir(parents=True, exist_ok=True)
         with lock_folder(runs):
-            numbers = [path.name.removeprefix(f"{name}_") for path in runs.glob("*") if path.name.startswith(f"{name}_")]
-            run = runs / f"{name}_{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"
+            run = runs / f"{name}_{get_latest_run_id(str(runs), name) + 1}"
             with replace_when_complete(run) as partial:
                 settings = partial / name
                 settings.mkdir(parents=True)
