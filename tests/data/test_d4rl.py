@@ -179,7 +179,7 @@ def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         load_d4rl(tmp_path / "nothing.hdf5")
     with pytest.raises(FileNotFoundError):
-        load_d4rl(tmp_path)
+        read_d4rl(tmp_path)
 
 
 def test_spaces_of_the_shapes(write):

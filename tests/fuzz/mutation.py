@@ -250,14 +250,22 @@ def mutate(kind: str, folder: Path, rng: np.random.Generator) -> tuple[str, Path
     :return: What was done, the file, and what reads it.
     """
     if kind == "d4rl":
-        return mutate_hdf5(folder / "d4rl.hdf5", rng), folder / "d4rl.hdf5", lambda: load_dataset(folder / "d4rl.hdf5")
+        return (
+            mutate_hdf5(folder / "d4rl.hdf5", rng),
+            folder / "d4rl.hdf5",
+            lambda: load_dataset(folder / "d4rl.hdf5").trajectories,
+        )
     if kind == "minari data":
         for name in ("secret.hdf5", "secret.bin"):
             shutil.copy(folder / name, folder / "minari" / name)
         done = mutate_hdf5(folder / "minari/main_data.hdf5", rng)
-        return done, folder / "minari", lambda: load_dataset(folder / "minari")
+        return done, folder / "minari", lambda: load_dataset(folder / "minari").trajectories
     if kind == "minari metadata":
-        return _mutate_text(folder / "minari/metadata.json", rng), folder / "minari", lambda: load_dataset(folder / "minari")
+        return (
+            _mutate_text(folder / "minari/metadata.json", rng),
+            folder / "minari",
+            lambda: load_dataset(folder / "minari").trajectories,
+        )
     if kind == "safe description":
         return _mutate_text(folder / "safe/gac.json", rng), folder / "safe", lambda: load_safe(folder / "safe", device="cpu")
     if kind == "safe tensors":
