@@ -7,31 +7,22 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.type_aliases import PolicyPredictor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import VecEnv
 
-from benchmarks.envs import Task
 from benchmarks.table import Row, append_row
 from sb3_gac.data import rollout_trajectories
 from sb3_gac.evaluation import play
 from sb3_gac.random_state import fork_random_state
 from sb3_gac.type_aliases import Array
 
-MAX_ENVS = 25
+MAX_ENVS = 25  # copies of an environment that are worth playing side by side
 # Far from any seed of a training: both add the index of the environment to it
 EVALUATION_SEED = 10_000
 N_CURVE_EPISODES = 10
 N_TRAIN_EPISODES = 20
 # Between two lines that say how far a training is
 PROGRESS_SECONDS = 10
-
-
-def make_eval_env(task: Task, n_episodes: int) -> DummyVecEnv:
-    """As many copies of the environment of a task as are worth playing side by side, behind Monitors."""
-    env = make_vec_env(task.make_env, min(n_episodes, MAX_ENVS), seed=EVALUATION_SEED)
-    assert isinstance(env, DummyVecEnv)
-    return env
 
 
 def evaluate(model: BaseAlgorithm | PolicyPredictor, env: VecEnv, n_episodes: int, seed: int = EVALUATION_SEED) -> Array:

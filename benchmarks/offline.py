@@ -25,12 +25,13 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks import runner
 from benchmarks.bc import CLONING, BehaviourCloning, best_trajectories
 from benchmarks.datasets import RECIPES, dataset_id, dataset_path, generate_dataset
 from benchmarks.envs import Task, find_task
-from benchmarks.evaluation import CurveCallback, evaluate, make_eval_env
+from benchmarks.evaluation import EVALUATION_SEED, MAX_ENVS, CurveCallback, evaluate
 from benchmarks.peers import PEERS, PeerLearner
 from benchmarks.recipes import change, load_recipe, load_yaml, model_arguments
 from benchmarks.table import ROOT, Row, from_root, provenance
@@ -152,7 +153,8 @@ def run_job(
     """
     th.set_num_threads(1)
     made_by, task = provenance(), job.task
-    eval_env = make_eval_env(task, n_eval_episodes)
+    eval_env = make_vec_env(task.make_env, min(n_eval_episodes, MAX_ENVS), seed=EVALUATION_SEED)
+    assert isinstance(eval_env, DummyVecEnv)
     dataset = load_dataset(job.source, eval_env.observation_space, eval_env.action_space)
     learner: OwnLearner | PeerLearner
     if job.algo in PEERS:

@@ -30,6 +30,7 @@ CHAINS = (
     "scaling -> data -> rollout_env -> trajectory_algorithm",
     "random_state -> data",
     "lazy -> data",
+    "extra -> data",
     "gac -> evaluation -> plots -> hub -> zoo -> benchmarks",
     "gac -> checkpoint -> __init__",
     "digest -> checkpoint",

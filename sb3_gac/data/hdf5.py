@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sb3_gac.data.trajectory import Array
+from sb3_gac.extra import require
 
 # Bytes that may come of a file: compressed zeros are a thousandth of what they stand for, recordings a tenth at best
 ALWAYS_ALLOWED, MAX_RATIO = 2**26, 100
@@ -126,10 +127,9 @@ def open_hdf5(path: Path) -> Iterator[Hdf5File]:
     :param path: The file.
     :raises ValueError: when it is not a whole HDF5 file.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError('HDF5 files need h5py: pip install ".[data]"') from error
+    require("data", "h5py")
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             yield Hdf5File(file)

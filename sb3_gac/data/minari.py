@@ -24,6 +24,7 @@ from sb3_gac.data.trajectory import (
     map_observations,
     observation_items,
 )
+from sb3_gac.extra import require
 
 METADATA_FILE, DATA_FILE = "metadata.json", "main_data.hdf5"
 MAX_METADATA_BYTES = 64 * 2**20
@@ -81,11 +82,10 @@ def open_minari(data: Any, download: bool = True) -> Any:
     """
     if is_minari(data):
         return data
-    try:
-        import minari
-        from minari.storage import get_dataset_path
-    except ImportError as error:
-        raise ImportError(_MISSING) from error
+    require("data", "minari", "h5py")
+    import minari
+    from minari.storage import get_dataset_path
+
     path = Path(data)
     if not path.is_dir():
         with error_context(str(data)):
@@ -162,22 +162,15 @@ def is_minari(data: Any) -> bool:
     return hasattr(data, "iterate_episodes")
 
 
-_MISSING = 'Minari data sets need minari and h5py: pip install ".[data]"'
-
-
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Whatever goes wrong with a file is said with the name of the data set."""
     with error_context(name):
         try:
             yield
-        except ImportError as error:
-            raise ImportError(_MISSING) from error
-        except json.JSONDecodeError as error:
-            raise ValueError(f"the data set cannot be read, it may be truncated: {error!r}") from error
-        except ValueError:
-            raise
         except Exception as error:  # Minari, Gymnasium and Pillow raise what they like
+            if isinstance(error, ImportError | ValueError) and not isinstance(error, json.JSONDecodeError):
+                raise
             raise ValueError(f"the data set cannot be read, it may be truncated: {error!r}") from error
 
 
@@ -186,8 +179,6 @@ def _download(dataset_id: str) -> None:
 
     try:
         hosting.download_dataset(dataset_id)
-    except ImportError as error:
-        raise ImportError(_MISSING) from error
     except Exception as error:  # Minari lets errors of several network libraries through
         raise FileNotFoundError(
             f"Minari data set {dataset_id!r} is not installed and could not be downloaded: {error}{_nearest(dataset_id)}"
