@@ -41,7 +41,7 @@ CONTRIB_ALGOS = ("ars", "tqc", "qrdqn")
 ALGOS = ("gac", "ppo", "sac", "dqn", *CONTRIB_ALGOS)
 # Sizes of the identity environments are those of SB3's own tests
 IDENTITY_ENVS: dict[str, Callable[[], gym.Env[Any, Any]]] = {
-    "identity-discrete": partial(IdentityEnv, 4),
+    "identity-discrete": lambda: IdentityEnv(4),
     "identity-box": partial(IdentityEnvBox, eps=0.5),
     "identity-multidiscrete": partial(IdentityEnvMultiDiscrete, 4),
     "identity-multibinary": partial(IdentityEnvMultiBinary, 4),

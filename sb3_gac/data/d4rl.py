@@ -50,18 +50,15 @@ def read_d4rl(
     :raises ValueError: naming file, trajectory and step, when the file is corrupt or empty, a field is missing,
         of the wrong shape, a link or much larger than the file, no episode end can be told, or a value is not finite.
     """
-    if isinstance(data, Mapping):
-        name, read = "dict of arrays", _take
-    else:
-        name, read = str(data), _read
-        if not Path(data).is_file():
-            raise FileNotFoundError(f"No such file: {data}")
+    if not (isinstance(data, Mapping) or Path(data).is_file()):
+        raise FileNotFoundError(f"No such file: {data}")
+    name = "dict of arrays" if isinstance(data, Mapping) else str(data)
     with error_context(name):
-        fields = read(data)
+        fields = _take(data) if isinstance(data, Mapping) else _read(Path(data))
         return _split(fields, name), infer_spaces(fields["observations"], fields["actions"], observation_space, action_space)
 
 
-def _take(data: Any) -> Fields:
+def _take(data: Mapping[str, Any]) -> Fields:
     """The fields that are needed of a dict, with a row per step."""
     if missing := [field for field in NEEDED if data.get(field) is None]:
         raise ValueError(f"the field {missing[0]!r} is missing, there are {sorted(map(str, data))[:20]}")
@@ -114,9 +111,9 @@ def _check_following(observations: Observations, following: Observations) -> Non
         check_finite(name, array)
 
 
-def _read(path: Any) -> Fields:
+def _read(path: Path) -> Fields:
     """The fields that are needed of a file, with a row per step."""
-    with open_hdf5(Path(path)) as file:
+    with open_hdf5(path) as file:
         names = [*NEEDED, *(name for name in OPTIONAL if name in file)]
         _check_shapes({name: file.shape(name) for name in names})
         fields: Fields = {name: file.read(name) for name in names if name != "next_observations"}

@@ -109,7 +109,7 @@ def plot_maze(
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     high = max(returns) if max_return is None else max(*returns, max_return)
     low = min(0.0, *returns)
-    colors = color_by_return(low, high if high > low else low + 1.0)
+    colors: Any = color_by_return(low, high if high > low else low + 1.0)
     for axes, (label, trajectories) in zip(all_axes, panels.items(), strict=True):
         draw_maze(axes, maze)
         for trajectory in sorted(trajectories, key=lambda trajectory: trajectory.total_return):
