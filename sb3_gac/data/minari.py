@@ -168,8 +168,10 @@ def _reading(name: str) -> Iterator[None]:
     with error_context(name):
         try:
             yield
+        except ImportError as error:
+            raise ImportError(f'{error}: pip install ".[data]"') from error
         except Exception as error:  # Minari, Gymnasium and Pillow raise what they like
-            if isinstance(error, ImportError | ValueError) and not isinstance(error, json.JSONDecodeError):
+            if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
                 raise
             raise ValueError(f"the data set cannot be read, it may be truncated: {error!r}") from error
 
@@ -179,6 +181,8 @@ def _download(dataset_id: str) -> None:
 
     try:
         hosting.download_dataset(dataset_id)
+    except ImportError as error:
+        raise ImportError(f'{error}: pip install ".[data]"') from error
     except Exception as error:  # Minari lets errors of several network libraries through
         raise FileNotFoundError(
             f"Minari data set {dataset_id!r} is not installed and could not be downloaded: {error}{_nearest(dataset_id)}"
