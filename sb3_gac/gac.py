@@ -17,8 +17,8 @@ from sb3_gac.credit import OFFLINE, ONLINE, assign_credit
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import check_supported, scale_actions
 from sb3_gac.data.trajectory import map_observations
-from sb3_gac.exploration import Behaviour, RandomPolicies
-from sb3_gac.inference import TargetReturn, elbo, fit_posterior
+from sb3_gac.exploration import Behaviour, RandomPolicies, TargetReturn
+from sb3_gac.inference import elbo, fit_posterior
 from sb3_gac.offline_algorithm import OfflineAlgorithm
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
 from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch

@@ -18,7 +18,7 @@ from torch import nn
 
 from sb3_gac.actor import ACTING_SETTINGS, PlanActor
 from sb3_gac.credit import CreditNetworks
-from sb3_gac.networks import CreditNetwork, PlanEncoder, ScalarPredictor, SpreadPredictor
+from sb3_gac.networks import CreditNetwork, PlanEncoder, RewardPredictor, SpreadPredictor
 from sb3_gac.type_aliases import NetArch, TensorObs
 
 CREDIT_LEARNING_RATE = 2e-3
@@ -103,7 +103,7 @@ class LatentPlanPolicy(BasePolicy):
         _, value_arch = get_actor_critic_arch(self.net_arch)
         features_dim, action_dim = self.actor.features_extractor.features_dim, self.actor.model.decoder.head.encoded_dim
         self.credit_net = CreditNetwork(features_dim, action_dim, value_arch)
-        self.reward_net = ScalarPredictor(features_dim + action_dim, value_arch, activation_fn)
+        self.reward_net = RewardPredictor(features_dim + action_dim, value_arch, activation_fn)
         self.spread_net = SpreadPredictor(features_dim, value_arch, activation_fn)
         nets = (self.credit_net, self.reward_net, self.spread_net)
         self.credit_optimizer = th.optim.Adam(

@@ -3,8 +3,7 @@
 from sb3_gac.credit.advantage import advantage_weights, fit_advantages
 from sb3_gac.credit.assignment import OFFLINE, ONLINE, CreditNetworks, assign_credit
 from sb3_gac.credit.decomposition import fit_rewards
-from sb3_gac.credit.segment import segment_advantages
-from sb3_gac.credit.standardization import standardise_by_state
+from sb3_gac.credit.segment import segment_advantages, standardise_by_state
 
 __all__ = [
     "OFFLINE",

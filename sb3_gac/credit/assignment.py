@@ -7,9 +7,8 @@ import torch as th
 
 from sb3_gac.credit.advantage import advantage_weights, fit_advantages, varies
 from sb3_gac.credit.decomposition import fit_rewards
-from sb3_gac.credit.segment import segment_advantages
-from sb3_gac.credit.standardization import standardise_by_state
-from sb3_gac.networks import CreditNetwork, ScalarPredictor, SpreadPredictor
+from sb3_gac.credit.segment import segment_advantages, standardise_by_state
+from sb3_gac.networks import CreditNetwork, RewardPredictor, SpreadPredictor
 from sb3_gac.type_aliases import Array, StepTable
 
 
@@ -41,7 +40,7 @@ class CreditNetworks(NamedTuple):
     """
 
     credit_net: CreditNetwork
-    reward_net: ScalarPredictor
+    reward_net: RewardPredictor
     spread_net: SpreadPredictor
     optimizer: th.optim.Optimizer
 

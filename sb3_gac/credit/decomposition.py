@@ -4,14 +4,14 @@ import numpy as np
 import torch as th
 
 from sb3_gac.credit.advantage import spread, varies
-from sb3_gac.networks import ScalarPredictor
+from sb3_gac.networks import RewardPredictor
 from sb3_gac.type_aliases import Array, StepTable
 
 N_TRAJECTORIES, N_STEPS = 32, 64  # of a batch
 
 
 def fit_rewards(
-    reward_net: ScalarPredictor,
+    reward_net: RewardPredictor,
     optimizer: th.optim.Optimizer,
     features: th.Tensor,
     actions: th.Tensor,
@@ -54,5 +54,5 @@ def fit_rewards(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    rewards: Array = reward_net.predict(inputs).squeeze(0).cpu().numpy()
+    rewards: Array = reward_net.predict(inputs).cpu().numpy()
     return rewards, {"reward_model_loss": loss.item()}

@@ -24,8 +24,8 @@ from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, Line
 
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import REAL_DTYPES
+from sb3_gac.exploration import TargetReturn
 from sb3_gac.gac import GAC
-from sb3_gac.inference.target_return import TargetReturn
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MultiInputPolicy
 from sb3_gac.type_aliases import Array
 

@@ -26,11 +26,11 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from sb3_gac.actor import PlanActor
 from sb3_gac.atomic import lock_folder, replace_when_complete
 from sb3_gac.digest import content_digest, file_digest
+from sb3_gac.exploration import TargetReturn
 from sb3_gac.extra import require
 from sb3_gac.gac import GAC
 from sb3_gac.hub.normalization import check_normalization, find_normalization, keep_normalization, normalize_env
 from sb3_gac.hub.plain import Arrays, check_types, class_of_name, fits, from_plain, to_plain
-from sb3_gac.inference.target_return import TargetReturn
 from sb3_gac.offline_env import OfflineVecEnv
 from sb3_gac.policies import LatentPlanPolicy
 from sb3_gac.version import __version__

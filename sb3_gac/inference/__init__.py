@@ -4,6 +4,5 @@ from sb3_gac.inference.elbo import elbo
 from sb3_gac.inference.exploit import exploit_plan, plan_score
 from sb3_gac.inference.explore import explore_plan, target_log_prob
 from sb3_gac.inference.posterior import fit_posterior
-from sb3_gac.inference.target_return import TargetReturn
 
-__all__ = ["TargetReturn", "elbo", "exploit_plan", "explore_plan", "fit_posterior", "plan_score", "target_log_prob"]
+__all__ = ["elbo", "exploit_plan", "explore_plan", "fit_posterior", "plan_score", "target_log_prob"]

@@ -1,12 +1,10 @@
 """The generative model p(z | o_1) p(τ | z) p(y | z, o_1) and the encoder of its posterior."""
 
-from sb3_gac.networks.credit_network import Credit, CreditNetwork
+from sb3_gac.networks.credit_network import Credit, CreditNetwork, RewardPredictor, SpreadPredictor
 from sb3_gac.networks.decoder import FilmDecoder, PlanDecoder
 from sb3_gac.networks.encoder import PlanEncoder
 from sb3_gac.networks.prior import PlanPrior
 from sb3_gac.networks.return_predictor import ReturnPredictor
-from sb3_gac.networks.scalar_predictor import ScalarPredictor
-from sb3_gac.networks.spread_predictor import SpreadPredictor
 from sb3_gac.networks.standardizer import ObservationStandardizer
 from sb3_gac.networks.trajectory_model import TrajectoryModel
 
@@ -19,7 +17,7 @@ __all__ = [
     "PlanEncoder",
     "PlanPrior",
     "ReturnPredictor",
-    "ScalarPredictor",
+    "RewardPredictor",
     "SpreadPredictor",
     "TrajectoryModel",
 ]

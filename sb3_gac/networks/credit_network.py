@@ -1,14 +1,17 @@
-"""What credit learns of steps: the value of an observation, the mean λ-return after it, the advantage of an action there."""
+"""What credit learns of steps: values, mean λ-returns and advantages; rewards, where only returns are known; spreads."""
 
 from enum import IntEnum
 from itertools import pairwise
 
 import torch as th
+from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
+from sb3_gac.networks.log_std import clamp_log_std
 from sb3_gac.networks.return_predictor import EnsembleLinear
 
 NEGATIVE_SLOPE = 0.1
+LOG_STD_MIN, LOG_STD_MAX = -3.0, 2.0  # of spreads
 
 
 class Credit(IntEnum):
@@ -108,3 +111,89 @@ class CreditNetwork(nn.Module):
         head.bias[members] = ((head.bias[members].double() * self.std[credit] + self.mean[credit] - mean) / std).float()
         head.weight[members] *= (self.std[credit] / std).float()
         self.mean[credit], self.std[credit] = mean, std
+
+
+class RewardPredictor(nn.Module):
+    """
+    MLP that predicts the reward of a step in env units, standardised inside.
+
+    It starts as the constant ``mean``. The last layer is rescaled when the statistics change, so that every prediction stays
+    as it was (arXiv 1602.07714).
+
+    :param in_dim: Size of the features of an observation and an encoded action together.
+    :param net_arch: Hidden layers.
+    :param activation_fn: Activation of the hidden layers.
+    """
+
+    mean: th.Tensor
+    std: th.Tensor
+
+    def __init__(self, in_dim: int, net_arch: list[int], activation_fn: type[nn.Module]) -> None:
+        super().__init__()
+        dims = [in_dim, *net_arch]
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(dims):
+            layers += [EnsembleLinear(1, n_in, n_out), activation_fn()]
+        self.hidden_net = nn.Sequential(*layers)
+        self.head = EnsembleLinear(1, dims[-1], 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("mean", th.zeros((), dtype=th.float64))
+        self.register_buffer("std", th.zeros((), dtype=th.float64))  # 0 until there are statistics
+
+    def forward(self, steps: th.Tensor) -> th.Tensor:
+        """
+        Standardised rewards, of shape ``(batch_size,)``.
+
+        :param steps: Features and encoded actions, of shape ``(batch_size, in_dim)``.
+        """
+        standardised: th.Tensor = self.head(self.hidden_net(steps.unsqueeze(0)))  # (1, batch_size, 1)
+        return standardised.flatten()
+
+    @th.no_grad()
+    def predict(self, steps: th.Tensor) -> th.Tensor:
+        """
+        Rewards in env units and double precision, without gradients, of shape ``(n_steps,)``.
+
+        :param steps: Features and encoded actions, of shape ``(n_steps, in_dim)``.
+        """
+        predictions: th.Tensor = self(steps).double() * self.std + self.mean
+        return predictions
+
+    @th.no_grad()
+    def set_statistics(self, mean: float, std: float) -> None:
+        """
+        Change the units of standardised rewards without changing any prediction in env units.
+
+        :param mean: New mean, in env units.
+        :param std: New unit, in env units; positive.
+        """
+        if self.std == 0:
+            self.mean.fill_(mean)
+        self.head.bias.copy_((self.head.bias.double() * self.std + self.mean - mean) / std)
+        self.head.weight.mul_(self.std / std)
+        self.mean.fill_(mean)
+        self.std.fill_(std)
+
+
+class SpreadPredictor(nn.Module):
+    """
+    Gaussian over a scalar, given features.
+
+    :param in_dim: Size of the features.
+    :param net_arch: Hidden layers.
+    :param activation_fn: Activation of the hidden layers.
+    """
+
+    def __init__(self, in_dim: int, net_arch: list[int], activation_fn: type[nn.Module]) -> None:
+        super().__init__()
+        self.net = nn.Sequential(*create_mlp(in_dim, 2, net_arch, activation_fn))
+
+    def forward(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Mean and log standard deviation, of shape ``(batch_size,)``.
+
+        :param features: Features of shape ``(batch_size, in_dim)``.
+        """
+        mean, log_std = self.net(features).unbind(dim=-1)
+        return mean, clamp_log_std(log_std, LOG_STD_MIN, LOG_STD_MAX)

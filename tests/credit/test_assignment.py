@@ -5,7 +5,7 @@ import torch as th
 from torch import nn
 
 from sb3_gac.credit import ONLINE, CreditNetworks, assign_credit
-from sb3_gac.networks import CreditNetwork, ScalarPredictor, SpreadPredictor
+from sb3_gac.networks import CreditNetwork, RewardPredictor, SpreadPredictor
 from sb3_gac.type_aliases import StepTable
 
 
@@ -15,7 +15,7 @@ def assign(rewards):
     rng = np.random.default_rng(0)
     features, actions = (th.as_tensor(rng.normal(size=(120, n)), dtype=th.float32) for n in (2, 1))
     steps = StepTable(np.arange(120), np.full(4, 30), np.zeros(4), np.zeros(4, dtype=bool), np.arange(4))
-    nets = CreditNetwork(2, 1, [8]), ScalarPredictor(3, [8], nn.Tanh), SpreadPredictor(2, [8], nn.Tanh)
+    nets = CreditNetwork(2, 1, [8]), RewardPredictor(3, [8], nn.Tanh), SpreadPredictor(2, [8], nn.Tanh)
     optimizer = th.optim.Adam([parameter for net in nets for parameter in net.parameters()], lr=1e-3)
     before = nets[2].net[0].weight.clone()
     networks = CreditNetworks(*nets, optimizer)

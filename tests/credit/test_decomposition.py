@@ -6,14 +6,14 @@ import torch as th
 from torch import nn
 
 from sb3_gac.credit import fit_rewards
-from sb3_gac.networks import ScalarPredictor
+from sb3_gac.networks import RewardPredictor
 from sb3_gac.type_aliases import StepTable
 
 
 def fit(observations, actions, lengths, rewards, n_updates=600):
     th.manual_seed(0)
     features, actions = (th.as_tensor(part, dtype=th.float32) for part in (observations, actions))
-    net = ScalarPredictor(features.shape[1] + actions.shape[1], [32], nn.ReLU)
+    net = RewardPredictor(features.shape[1] + actions.shape[1], [32], nn.ReLU)
     starts = np.cumsum(lengths) - lengths
     returns, ends = np.add.reduceat(rewards, starts), np.zeros(len(lengths), dtype=bool)
     steps = StepTable(np.arange(len(rewards)), lengths, returns, ends, np.arange(len(lengths)))

@@ -1,10 +1,13 @@
-"""Advantages of segments, by the sum of their definition."""
+"""Advantages of segments, by the sum of their definition, and standardised where means and spreads are known."""
 
 import numpy as np
+import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from sb3_gac.credit import segment_advantages
+from sb3_gac.credit import segment_advantages, standardise_by_state
+from sb3_gac.networks import SpreadPredictor
 from sb3_gac.type_aliases import StepTable
 
 
@@ -34,3 +37,17 @@ def test_segment_advantages_are_discounted_rewards_and_the_value_after_them(leng
             expected.append(rewards_inside + gamma**n * after - values[start + t])
         start += length
     np.testing.assert_allclose(segment_advantages(rewards, values, steps, gamma, plan_horizon), expected, atol=1e-10)
+
+
+def test_states_of_other_means_and_spreads_end_alike():
+    th.manual_seed(0)
+    noise = np.random.default_rng(0).normal(size=(2, 2000))
+    noise = (noise - noise.mean(axis=1, keepdims=True)) / noise.std(axis=1, keepdims=True)
+    advantages = np.concatenate([0.5 + 0.2 * noise[0], -0.5 + 2.0 * noise[1]])
+    features = th.tensor([[-1.0], [1.0]]).repeat_interleave(2000, dim=0)
+    spread_net = SpreadPredictor(1, [32], nn.Tanh)
+    optimizer = th.optim.Adam(spread_net.parameters(), lr=3e-3)
+    standardised = standardise_by_state(spread_net, optimizer, features, advantages, 800).reshape(2, 2000)
+    np.testing.assert_allclose(standardised.mean(axis=1), 0.0, atol=0.15)
+    np.testing.assert_allclose(standardised.std(axis=1), 1.0, atol=0.1)
+    assert all(np.corrcoef(noise[i], standardised[i])[0, 1] > 0.999 for i in range(2))
