@@ -26,8 +26,8 @@ class BehaviourCloning(GAC):
 
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         features = self.policy.step_features(batch.observations, batch.ages)
-        plans = features.new_zeros(len(features), self.actor.plan_dim)
-        action_log_prob = self.actor.model.action_log_prob(features, batch.actions, plans).mean(dim=1)
+        plans = features.new_zeros(len(features), self.policy.plan_dim)
+        action_log_prob = self.policy.model.action_log_prob(features, batch.actions, plans).mean(dim=1)
         nothing = th.zeros_like(action_log_prob)
         return ElboTerms(action_log_prob, return_log_prob=nothing, advantage_log_prob=nothing, kl=nothing)
 

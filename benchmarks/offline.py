@@ -178,7 +178,7 @@ def run_job(
         row["online_cpu_s" if prefix else "train_cpu_s"] = round(cpu_seconds, 3)
         if phase == "offline" and job.algo == "gac" and isinstance(learner, OwnLearner):
             for name, is_random in (("prior_mean", False), ("random_plan", True)):
-                of_prior = evaluate(follow_prior(learner.model.actor, is_random), eval_env, n_eval_episodes)
+                of_prior = evaluate(follow_prior(learner.model.policy, is_random), eval_env, n_eval_episodes)
                 row[f"{name}_score"] = task.normalized_score(float(np.mean(of_prior)))
         if phase == "online":
             row["n_env_steps"] = callback.num_timesteps

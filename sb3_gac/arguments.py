@@ -1,21 +1,15 @@
-"""Which arguments of GAC and of its actor make sense."""
+"""Which arguments of GAC and of its policy make sense."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 AT_LEAST = {"batch_size": 1, "buffer_size": 1, "posterior_steps": 0}
 ABOVE_0 = ("effective_horizon", "target_kl", "max_grad_norm")
 SHARES = ("gamma", "gae_lambda", "explore_ratio", "offline_ratio")
-ACTOR_AT_LEAST = {
-    "plan_dim": 1,
-    "n_critics": 1,
-    "n_candidates": 1,
-    "n_averaged": 1,
-    "exploit_steps": 0,
-    "explore_steps": 0,
-    "replan_freq": 1,
-}
+
+Choice = TypeVar("Choice")
 
 
 def check_arguments(model: Any) -> None:
@@ -26,8 +20,7 @@ def check_arguments(model: Any) -> None:
     :raises ValueError: naming the argument, what it must be and what it is.
     """
     check = partial(_check, model)
-    for name, least in AT_LEAST.items():
-        check(name, least <= getattr(model, name) < math.inf, f"at least {least}")
+    check_at_least(model, **AT_LEAST)
     for name in ABOVE_0:
         check(name, getattr(model, name) > 0, "above 0")
     for name in SHARES:
@@ -41,17 +34,30 @@ def check_arguments(model: Any) -> None:
     check("kl_coef", is_learnt or (is_number and float(model.kl_coef) > 0), "'auto' or a number above 0")
 
 
-def check_actor_arguments(actor: Any) -> None:
+def check_at_least(owner: Any, **at_least: int) -> None:
     """
-    Refuse numbers of an actor that make no sense.
+    Refuse attributes that are too small, or infinite.
 
-    :param actor: An actor, or what else has all its arguments as attributes.
+    :param owner: What has them.
+    :param at_least: The least that each may be.
     :raises ValueError: naming the argument, what it must be and what it is.
     """
-    check = partial(_check, actor)
-    for name, least in ACTOR_AT_LEAST.items():
-        check(name, least <= getattr(actor, name) < math.inf, f"at least {least}")
-    check("plan_horizon", actor.plan_horizon is None or actor.plan_horizon >= 1, "at least 1 or None")
+    for name, least in at_least.items():
+        _check(owner, name, least <= getattr(owner, name) < math.inf, f"at least {least}")
+
+
+def choose(argument: str, registry: Mapping[str, Choice], name: str) -> Choice:
+    """
+    What a name stands for.
+
+    :param argument: The argument that gives the name, for the message.
+    :param registry: What can be chosen.
+    :param name: The name.
+    :raises ValueError: naming the argument and all that can be chosen.
+    """
+    if name not in registry:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, registry))}, got {name!r}")
+    return registry[name]
 
 
 def _check(owner: Any, name: str, is_right: bool, expected: str) -> None:

@@ -96,7 +96,7 @@ class TargetReturnPolicy:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
-        See :meth:`PlanActor.predict <sb3_gac.actor.PlanActor.predict>`.
+        See :meth:`LatentPlanPolicy.predict <sb3_gac.policies.LatentPlanPolicy.predict>`.
 
         :param observation: Observation, or a batch of them.
         :param state: What the last call returned; ``None`` at the start.

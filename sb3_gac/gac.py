@@ -9,11 +9,11 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import get_actor_critic_arch
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from sb3_gac.actor import PlanActor
-from sb3_gac.arguments import check_arguments
-from sb3_gac.credit import OFFLINE, ONLINE, assign_credit
+from sb3_gac.arguments import check_arguments, choose
+from sb3_gac.credit import CREDIT_RULES, OFFLINE, ONLINE, CreditRule
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import check_supported, scale_actions
 from sb3_gac.data.trajectory import map_observations
@@ -31,9 +31,6 @@ N_STEPS, N_IMAGE_STEPS = 8, 2
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
-# Steps that the statistics of observations are taken of, and their numbers in all: fewer steps of large observations
-STATISTICS_STEPS, STATISTICS_NUMBERS = 10_000, 20_000_000
-STATISTICS_GROWTH = 0.2
 # Episodes after which half of those that start still follow a random policy
 N_RANDOM_EPISODES = 10
 
@@ -47,7 +44,7 @@ class GAC(OfflineAlgorithm):
     Not the GAC of Distributional Policy Optimization (https://arxiv.org/abs/1905.09855).
 
     :param policy: ``"MlpLatentPolicy"``, ``"CnnLatentPolicy"``, ``"MultiInputLatentPolicy"``, or a class.
-        How plans are made and followed is set by ``policy_kwargs``, see :class:`~sb3_gac.actor.PlanActor`.
+        How plans are made and followed is set by ``policy_kwargs``, see :class:`~sb3_gac.policies.LatentPlanPolicy`.
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
     :param buffer_size: Transitions that the replay buffer holds.
@@ -58,6 +55,7 @@ class GAC(OfflineAlgorithm):
     :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
     :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
         all count alike, the evidence of the paper.
+    :param credit_rule: What steps and segments are weighed by, a name of ``sb3_gac.credit.CREDIT_RULES``.
     :param return_only: Whether to learn from nothing but the return of each trajectory: rewards of steps are never looked at.
     :param train_freq: Environment steps, or ``(n, "episode")``, between two calls of ``train``.
     :param gradient_steps: Gradient steps per call; -1 for as many as environment steps, -10 for one per ten of them,
@@ -94,7 +92,8 @@ class GAC(OfflineAlgorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy: LatentPlanPolicy
-    actor: PlanActor
+    actor: LatentPlanPolicy
+    credit: CreditRule
     replay_buffer: TrajectoryReplayBuffer | None
 
     def __init__(
@@ -114,6 +113,7 @@ class GAC(OfflineAlgorithm):
         optimize_memory_usage: bool = False,
         gae_lambda: float = 0.85,
         advantage_temperature: float | None = 0.4,
+        credit_rule: str = "advantage",
         return_only: bool = False,
         effective_horizon: float = 16.0,
         kl_coef: str | float = "auto",
@@ -156,6 +156,7 @@ class GAC(OfflineAlgorithm):
         )
         self.gae_lambda = gae_lambda
         self.advantage_temperature = advantage_temperature
+        self.credit_rule = credit_rule
         self.return_only = return_only
         self.effective_horizon = effective_horizon
         self.kl_coef = kl_coef
@@ -193,12 +194,23 @@ class GAC(OfflineAlgorithm):
                 f"not {self.replay_buffer_class.__name__}"
             )
         super()._setup_model()
-        self.actor = self.policy.actor
+        self.credit = self.make_credit(self.policy).to(self.device)
+        self.actor = self.policy  # as SB3's algorithms have one
         self._begin_rollout()
         if self.target_return is None:
             self.target_return = TargetReturn()
         if self.env is not None:
             self._check_normalization()
+
+    def make_credit(self, policy: LatentPlanPolicy) -> CreditRule:
+        """
+        What learns credit, with networks of the size of the policy's critic.
+
+        :param policy: The policy whose features it sees.
+        """
+        rule = choose("credit_rule", CREDIT_RULES, self.credit_rule)
+        _, critic_arch = get_actor_critic_arch(policy.net_arch)
+        return rule(policy.features_dim, policy.encoded_dim, critic_arch, policy.activation_fn)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
@@ -208,15 +220,15 @@ class GAC(OfflineAlgorithm):
     @property
     def n_sampled_steps(self) -> int:
         """Steps of a trajectory that are encoded, and number of others that are scored."""
-        return N_IMAGE_STEPS if self.actor.sees_images else N_STEPS
+        return N_IMAGE_STEPS if self.policy.sees_images else N_STEPS
 
     @property
-    def critic(self) -> PlanActor:
-        """The actor: acting searches what its predictors say, with the features that all share."""
-        return self.actor
+    def critic(self) -> LatentPlanPolicy:
+        """The policy: acting searches what its predictors say, with the features that all share."""
+        return self.policy
 
     @property
-    def critic_target(self) -> PlanActor:
+    def critic_target(self) -> LatentPlanPolicy:
         """The critic itself: values are bootstrapped by sweeps over the whole buffer, so no copy lags behind."""
         return self.critic
 
@@ -234,22 +246,13 @@ class GAC(OfflineAlgorithm):
         self._assign_credit()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        # What episodes return is not known before one of them has ended
-        return_weight = float(self._knows_returns)
 
         for _ in range(gradient_steps):
             batch = self._sample_batch(batch_size, 2 * self.n_sampled_steps)
-            terms = self._elbo(batch)
             kl_coef = self._current_kl_coef()
-            predictions = return_weight * terms.return_log_prob + terms.advantage_log_prob
-            loss = -(self.effective_horizon * terms.action_log_prob + predictions - kl_coef * terms.kl).mean()
-
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            grad_norm = th.nn.utils.clip_grad_norm_(self.policy.optimizer.param_groups[0]["params"], self.max_grad_norm)
-            self._check_finite(terms, loss, grad_norm)
-            self.policy.optimizer.step()
-            self._n_updates += 1
+            terms = self._elbo(batch)
+            loss = self._loss(terms, kl_coef)
+            self._step(loss, terms)
             if self.kl_coef == "auto":
                 self._adjust_kl_coef(terms.kl.mean().item())
 
@@ -259,18 +262,14 @@ class GAC(OfflineAlgorithm):
         self.logger.record("train/kl_coef", kl_coef)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
-    @property
-    def _is_finetuning(self) -> bool:
-        return self._n_offline_updates > 0 and not self._is_offline
-
     def _elbo(self, batch: TrajectoryBatch) -> ElboTerms:
         """Encode one sample of the steps and score another: the plan then carries intent, not noise."""
         features = self.policy.step_features(batch.observations, batch.ages)
-        first_features = self.actor.extract_features(batch.first_observations)
+        first_features = self.policy.extract_features(batch.first_observations)
         encoded, scored = slice(None, self.n_sampled_steps), slice(self.n_sampled_steps, None)
         posterior = self._posterior(features[:, encoded], batch.actions[:, encoded], first_features)
         return elbo(
-            self.actor.model,
+            self.policy.model,
             posterior,
             features[:, scored],
             batch.actions[:, scored],
@@ -280,6 +279,24 @@ class GAC(OfflineAlgorithm):
             batch.weights[:, scored],
         )
 
+    def _loss(self, terms: ElboTerms, kl_coef: float) -> th.Tensor:
+        """Minus the bound, with the actions of ``effective_horizon`` steps; returns count once an episode has ended."""
+        predictions = float(self._knows_returns) * terms.return_log_prob + terms.advantage_log_prob
+        return -(self.effective_horizon * terms.action_log_prob + predictions - kl_coef * terms.kl).mean()
+
+    def _step(self, loss: th.Tensor, terms: ElboTerms) -> None:
+        """One gradient step, unless it would make the weights NaN."""
+        optimizer = self.policy.optimizer
+        optimizer.zero_grad()
+        loss.backward()
+        grad_norm = th.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], self.max_grad_norm)
+        if not (th.isfinite(loss) and th.isfinite(grad_norm)):
+            culprits = [name for name, term in terms._asdict().items() if not th.isfinite(term).all()]
+            culprits = culprits or ["gradient" if th.isfinite(loss) else "loss"]
+            raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
+        optimizer.step()
+        self._n_updates += 1
+
     @th.no_grad()
     def infer_plans(self, batch: TrajectoryBatch) -> th.Tensor:
         """
@@ -288,12 +305,12 @@ class GAC(OfflineAlgorithm):
         :param batch: Sampled trajectories.
         """
         features = self.policy.step_features(batch.observations, batch.ages)
-        first_features = self.actor.extract_features(batch.first_observations)
+        first_features = self.policy.extract_features(batch.first_observations)
         return self._posterior(features, batch.actions, first_features).mean
 
     def _posterior(self, features: th.Tensor, actions: th.Tensor, first_features: th.Tensor) -> PlanGaussian:
         return fit_posterior(
-            self.actor.model,
+            self.policy.model,
             self.policy.encoder,
             features,
             actions,
@@ -311,31 +328,6 @@ class GAC(OfflineAlgorithm):
         step = KL_LEARNING_RATE * min(kl / self.target_kl - 1, 1.0)
         self._log_kl_coef = min(max(self._log_kl_coef + step, MIN_LOG_KL_COEF), MAX_LOG_KL_COEF)
 
-    def _check_finite(self, terms: ElboTerms, loss: th.Tensor, grad_norm: th.Tensor) -> None:
-        """Stop before a step that would make the weights NaN, and say what was not finite."""
-        if th.isfinite(loss) and th.isfinite(grad_norm):
-            return
-        culprits = [name for name, term in terms._asdict().items() if not th.isfinite(term).all()]
-        culprits = culprits or ["gradient" if th.isfinite(loss) else "loss"]
-        raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
-
-    def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
-        """Trajectories of the data set and of the replay buffer, at least ``offline_ratio`` of them from the data set."""
-        buffers = self._buffers()
-        sizes = [batch_size]
-        if len(buffers) == 2:
-            # The first few rollouts are not seen more than once per gradient step: they would be overfitted
-            online_ratio = min(1 - self.offline_ratio, buffers[1].n_trajectories / self.batch_size)
-            n_online = round(online_ratio * batch_size)
-            sizes = [batch_size - n_online, n_online]
-        return TrajectoryBatch.concatenate(
-            [
-                buffer.sample(size, n_steps, self._vec_normalize_env, self.actor.plan_horizon)
-                for buffer, size in zip(buffers, sizes, strict=True)
-                if size > 0
-            ]
-        )
-
     # ---------------------------------------------------------------- credit
 
     def _assign_credit(self) -> None:
@@ -344,7 +336,7 @@ class GAC(OfflineAlgorithm):
         if not buffers:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
-        needs_advantages = self.actor.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers)
+        needs_advantages = self.policy.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers)
         if self._credited_steps is not None and not needs_advantages:
             n_held = min(self._credited_steps, self.buffer_size)
             n_held += 0 if self.offline_buffer is None else self.offline_buffer.size()
@@ -354,7 +346,7 @@ class GAC(OfflineAlgorithm):
                 return
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
-        if self.advantage_temperature is None and self.actor.plan_horizon is None:
+        if self.advantage_temperature is None and self.policy.plan_horizon is None:
             return
         self.policy.set_training_mode(False)
         tables = [buffer.steps() for buffer in buffers]
@@ -364,8 +356,7 @@ class GAC(OfflineAlgorithm):
             rewards = np.concatenate([buffer.rewards.reshape(-1)[table.indices] for buffer, table in sources])
         elif not self._knows_returns:
             rewards = np.zeros(sum(len(table.indices) for table in tables))
-        weights, advantages, logs = assign_credit(
-            self.policy.credit_networks,
+        credit = self.credit.assign(
             th.cat([self._features_of(buffer, table) for buffer, table in sources]),
             th.cat([self._actions_of(buffer, table) for buffer, table in sources]),
             rewards,
@@ -373,15 +364,17 @@ class GAC(OfflineAlgorithm):
             self.gamma,
             self.gae_lambda,
             self.advantage_temperature,
-            self.actor.plan_horizon,
+            self.policy.plan_horizon,
             OFFLINE if is_first and self.offline_buffer is not None else ONLINE,
         )
         start = 0
         for buffer, table in sources:
             own = slice(start, start + len(table.indices))
-            buffer.set_credit(table.indices, weights[own], None if advantages is None else advantages[own])
+            buffer.set_credit(
+                table.indices, credit.weights[own], None if credit.advantages is None else credit.advantages[own]
+            )
             start = own.stop
-        for name, value in logs.items():
+        for name, value in credit.logs.items():
             self.logger.record(f"train/{name}", value)
 
     @th.no_grad()
@@ -390,7 +383,7 @@ class GAC(OfflineAlgorithm):
         n_parts = math.ceil(len(table.indices) / FEATURES_BATCH)
         return th.cat(
             [
-                self.actor.extract_features(buffer.observations_at(indices, self._vec_normalize_env))
+                self.policy.extract_features(buffer.observations_at(indices, self._vec_normalize_env))
                 for indices in np.array_split(table.indices, n_parts)
             ]
         )
@@ -398,74 +391,38 @@ class GAC(OfflineAlgorithm):
     def _actions_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
         """Encoded actions of all steps of a buffer, of shape ``(n_steps, encoded_dim)``."""
         actions = buffer.actions.reshape(-1, buffer.actions.shape[-1])[table.indices].astype(np.float32)
-        return self.actor.model.decoder.head.encode(th.as_tensor(actions, device=self.device))
-
-    def _take_statistics(self) -> None:
-        """
-        Standardise observations and returns by the data, whenever much has come to a buffer.
-
-        What was learnt offline keeps the statistics of its data set.
-        """
-        buffers = self._buffers()
-        returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
-        has_grown = len(buffers) > len(self._known_steps) or any(map(self._has_grown, buffers, self._known_steps))
-        if not (returns_are_new or has_grown):
-            return
-        has_statistics, self._known_steps = bool(self._known_steps), [buffer.n_rows * buffer.n_envs for buffer in buffers]
-        returns = np.concatenate([buffer.steps().returns for buffer in buffers])
-        if not (self._is_finetuning and has_statistics):  # others would change what the networks have learnt to read
-            # Of the data set alone, where there is one: it is what is learnt first
-            self._take_observation_statistics(buffers[0])
-            if returns_are_new or self._knows_returns:
-                self.actor.set_return_statistics(th.as_tensor(returns))
-        if returns_are_new or self._knows_returns:
-            assert self.target_return is not None
-            self.target_return.fit(returns)
-            self._tell_target()
-
-    def _take_observation_statistics(self, buffer: TrajectoryReplayBuffer) -> None:
-        """Standardise observations by those of a buffer."""
-        self._sees_normalized = self._is_normalized
-        indices = buffer.steps().indices
-        n_sampled = max(min(STATISTICS_STEPS, STATISTICS_NUMBERS // spaces.flatdim(self.observation_space)), 1)
-        sample = indices[:: math.ceil(len(indices) / n_sampled)]
-        self.actor.set_statistics(buffer.observations_at(sample, self._vec_normalize_env))
-
-    @property
-    def _knows_returns(self) -> bool:
-        """Whether an episode had ended, or there was a data set, when statistics were taken."""
-        return self.target_return is not None and self.target_return.value is not None
-
-    @staticmethod
-    def _has_grown(buffer: TrajectoryReplayBuffer, known_steps: int) -> bool:
-        """Whether a buffer holds much that is new since so many steps had been written."""
-        n_steps = buffer.n_rows * buffer.n_envs  # loading may change the number of envs
-        n_held = min(known_steps, buffer.buffer_size * buffer.n_envs)
-        if n_steps < known_steps:  # a model that was loaded without its data keeps its statistics until there is as much
-            return n_steps >= n_held
-        return n_steps - known_steps >= STATISTICS_GROWTH * n_held
-
-    def _tell_target(self) -> None:
-        """The policy explores with the target, also when it is used alone."""
-        assert self.target_return is not None
-        if self.target_return.value is not None:
-            self.actor.target_return.fill_(self.target_return.value)
-            if hasattr(self, "_logger"):  # there is none before the first learning
-                self.logger.record("rollout/target_return", self.target_return.value)
+        return self.policy.model.decoder.head.encode(th.as_tensor(actions, device=self.device))
 
     # ---------------------------------------------------------------- online
 
     def _begin_rollout(self) -> None:
         super()._begin_rollout()
-        plan_dim = self.actor.plan_dim
+        plan_dim = self.policy.plan_dim
         self._last_plans = PlanState(np.zeros((self.n_envs, plan_dim), np.float32), np.zeros(self.n_envs, np.int64))
-        self._random_policies = RandomPolicies(self.n_envs, self.actor.features_extractor.features_dim, self.action_space)
+        self._random_policies = RandomPolicies(self.n_envs, self.policy.features_dim, self.action_space)
         self._behaviours = np.full(self.n_envs, Behaviour.EXPLORE)
+
+    @property
+    def _knows_returns(self) -> bool:
+        return self.target_return is not None and self.target_return.value is not None
+
+    def _fit_target(self, returns: Array) -> None:
+        assert self.target_return is not None
+        self.target_return.fit(returns)
+        self._tell_target()
 
     def _end_episode(self, episode_return: float) -> None:
         assert self.target_return is not None
         self.target_return.update(episode_return)
         self._tell_target()
+
+    def _tell_target(self) -> None:
+        """The policy explores with the target, also when it is used alone."""
+        assert self.target_return is not None
+        if self.target_return.value is not None:
+            self.policy.planner.target_return.fill_(self.target_return.value)
+            if hasattr(self, "_logger"):  # there is none before the first learning
+                self.logger.record("rollout/target_return", self.target_return.value)
 
     def _begin_episodes(self, is_start: Array, learning_starts: int) -> None:
         """
@@ -473,10 +430,7 @@ class GAC(OfflineAlgorithm):
 
         A model that has learnt offline knows where to go.
         """
-        assert self._random_policies is not None and self.replay_buffer is not None
-        n_rows = self.replay_buffer.n_rows
-        if n_rows > 1 and n_rows & (n_rows - 1) == 0 and not self._known_steps:  # 2, 4, 8, ...: nothing is learnt yet
-            self._take_observation_statistics(self.replay_buffer)
+        assert self._random_policies is not None
         n_starts = int(is_start.sum())
         if n_starts == 0:
             return
@@ -497,7 +451,7 @@ class GAC(OfflineAlgorithm):
         if behaviour == Behaviour.RANDOM:
             assert self._random_policies is not None
             with th.no_grad():
-                features = self.actor.extract_features(self.policy.obs_to_tensor(obs)[0]).cpu().numpy()
+                features = self.policy.extract_features(self.policy.obs_to_tensor(obs)[0]).cpu().numpy()
             return self._random_policies.act(features, envs).reshape(-1, *self.action_space.shape)  # type: ignore[misc]
         is_start = np.asarray(self._last_episode_starts, dtype=bool)[envs]
         plans = PlanState(*(part[envs] for part in self._last_plans))
@@ -512,27 +466,8 @@ class GAC(OfflineAlgorithm):
         self._rollout_env.check_actions(of_all)  # an infinite one would be clipped
         return scale_actions(self.action_space, actions)
 
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """
-        Actions for observations, and the plans to pass back at the next step.
-
-        :param observation: Observation, or a batch of them.
-        :param state: What the last call returned; ``None`` at the start.
-        :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
-        :param deterministic: Whether to exploit or to explore.
-        :raises ValueError: when the model has met neither an environment nor a data set, see also :meth:`PlanActor.predict`.
-        """
-        self._check_has_networks()
-        return super().predict(observation, state, episode_start, deterministic)
-
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "actor", "_last_plans", "_random_policies"]
+        return [*super()._excluded_save_params(), "actor", "credit", "_last_plans", "_random_policies"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer", "policy.credit_optimizer"], []
+        return ["policy", "policy.optimizer", "credit", "credit.optimizer"], []

@@ -8,7 +8,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.trajectory_algorithm import TrajectoryAlgorithm
-from sb3_gac.type_aliases import DatasetSource
+from sb3_gac.type_aliases import DatasetSource, TrajectoryBatch
 
 SelfOfflineAlgorithm = TypeVar("SelfOfflineAlgorithm", bound="OfflineAlgorithm")
 
@@ -16,6 +16,7 @@ SelfOfflineAlgorithm = TypeVar("SelfOfflineAlgorithm", bound="OfflineAlgorithm")
 class OfflineAlgorithm(TrajectoryAlgorithm):
     """Algorithm that learns from a data set, from environments, or from one after the other."""
 
+    offline_ratio: float
     _credited_steps: int | None
 
     def learn_offline(
@@ -117,3 +118,20 @@ class OfflineAlgorithm(TrajectoryAlgorithm):
         if self._n_offline_updates == 0:
             self._known_steps = []
         self._fit_normalization()
+
+    def _sample_batch(self, batch_size: int, n_steps: int) -> TrajectoryBatch:
+        """Trajectories of the data set and of the replay buffer, at least ``offline_ratio`` of them from the data set."""
+        buffers = self._buffers()
+        sizes = [batch_size]
+        if len(buffers) == 2:
+            # The first few rollouts are not seen more than once per gradient step: they would be overfitted
+            online_ratio = min(1 - self.offline_ratio, buffers[1].n_trajectories / self.batch_size)
+            n_online = round(online_ratio * batch_size)
+            sizes = [batch_size - n_online, n_online]
+        return TrajectoryBatch.concatenate(
+            [
+                buffer.sample(size, n_steps, self._vec_normalize_env, self.policy.plan_horizon)
+                for buffer, size in zip(buffers, sizes, strict=True)
+                if size > 0
+            ]
+        )

@@ -1,6 +1,7 @@
 """Off-policy learning from whole trajectories, in environments that others may step, too."""
 
 import io
+import math
 import pathlib
 import warnings
 from abc import abstractmethod
@@ -8,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -28,6 +30,9 @@ from sb3_gac.type_aliases import Array
 SelfTrajectoryAlgorithm = TypeVar("SelfTrajectoryAlgorithm", bound="TrajectoryAlgorithm")
 
 ROWS_AT_ONCE = 4096  # observations that statistics are updated by
+# Steps that the statistics of observations are taken of, and their numbers in all: fewer steps of large observations
+STATISTICS_STEPS, STATISTICS_NUMBERS = 10_000, 20_000_000
+STATISTICS_GROWTH = 0.2
 
 
 class TrajectoryAlgorithm(OffPolicyAlgorithm):
@@ -70,9 +75,14 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
     def _act(self, behaviour: Behaviour, envs: Array) -> Array:
         """Buffer actions of the environments that follow a behaviour, of shape ``(len(envs), *action_shape)``."""
 
+    @property
     @abstractmethod
-    def _take_statistics(self) -> None:
-        """Standardise observations and returns by the data, whenever much has come to a buffer."""
+    def _knows_returns(self) -> bool:
+        """Whether an episode had ended, or there was a data set, when statistics were taken."""
+
+    @abstractmethod
+    def _fit_target(self, returns: Array) -> None:
+        """Aim at the returns that are known by now, of shape ``(n_trajectories,)`` in env units."""
 
     def _buffers(self) -> list[TrajectoryReplayBuffer]:
         """The data set, then the replay buffer, where they hold a whole trajectory; what there is while none does."""
@@ -86,7 +96,7 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
                 "data set with learn_offline()"
             )
 
-    # ---------------------------------------------------------------- normalisation
+    # ---------------------------------------------------------------- statistics
 
     @property
     def _is_normalized(self) -> bool:
@@ -134,6 +144,52 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
             )
         elif not self._buffers():
             warnings.warn("the model was trained without the VecNormalize that env has", stacklevel=4)
+
+    def _take_statistics(self) -> None:
+        """
+        Standardise observations and returns by the data, whenever much has come to a buffer.
+
+        What was learnt offline keeps the statistics of its data set.
+        """
+        buffers = self._buffers()
+        returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
+        has_grown = len(buffers) > len(self._known_steps) or any(map(self._has_grown, buffers, self._known_steps))
+        if not (returns_are_new or has_grown):
+            return
+        has_statistics, self._known_steps = bool(self._known_steps), [buffer.n_rows * buffer.n_envs for buffer in buffers]
+        returns = np.concatenate([buffer.steps().returns for buffer in buffers])
+        is_finetuning = self._n_offline_updates > 0 and not self._is_offline
+        if not (is_finetuning and has_statistics):  # others would change what the networks have learnt to read
+            # Of the data set alone, where there is one: it is what is learnt first
+            self._take_observation_statistics(buffers[0])
+            if returns_are_new or self._knows_returns:
+                self.policy.model.set_return_statistics(th.as_tensor(returns))
+        if returns_are_new or self._knows_returns:
+            self._fit_target(returns)
+
+    def _take_first_statistics(self) -> None:
+        """Standardise observations after 2, 4, 8, ... steps, while nothing is learnt yet: random policies see them."""
+        assert self.replay_buffer is not None
+        n_rows = self.replay_buffer.n_rows
+        if n_rows > 1 and n_rows & (n_rows - 1) == 0 and not self._known_steps:
+            self._take_observation_statistics(self.replay_buffer)
+
+    def _take_observation_statistics(self, buffer: TrajectoryReplayBuffer) -> None:
+        """Standardise observations by those of a buffer."""
+        self._sees_normalized = self._is_normalized
+        indices = buffer.steps().indices
+        n_sampled = max(min(STATISTICS_STEPS, STATISTICS_NUMBERS // spaces.flatdim(self.observation_space)), 1)
+        sample = indices[:: math.ceil(len(indices) / n_sampled)]
+        self.policy.standardizer.set_statistics(buffer.observations_at(sample, self._vec_normalize_env))
+
+    @staticmethod
+    def _has_grown(buffer: TrajectoryReplayBuffer, known_steps: int) -> bool:
+        """Whether a buffer holds much that is new since so many steps had been written."""
+        n_steps = buffer.n_rows * buffer.n_envs  # loading may change the number of envs
+        n_held = min(known_steps, buffer.buffer_size * buffer.n_envs)
+        if n_steps < known_steps:  # a model that was loaded without its data keeps its statistics until there is as much
+            return n_steps >= n_held
+        return n_steps - known_steps >= STATISTICS_GROWTH * n_held
 
     # ---------------------------------------------------------------- rollouts
 
@@ -230,6 +286,7 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
         if self._last_obs is None or not self._rollout_env.is_known:
             self._restart_rollout()
         assert self._last_obs is not None and self._last_episode_starts is not None
+        self._take_first_statistics()
         self._begin_episodes(np.asarray(self._last_episode_starts, dtype=bool), learning_starts)
         buffer_actions = np.zeros((n_envs, *self.action_space.shape), dtype=self.action_space.dtype)  # type: ignore[misc]
         is_box = isinstance(self.action_space, spaces.Box)
@@ -326,6 +383,26 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
         self._check_normalization()
         self._fit_normalization()
 
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        Actions for observations, and the plans to pass back at the next step.
+
+        :param observation: Observation, or a batch of them.
+        :param state: What the last call returned; ``None`` at the start.
+        :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
+        :param deterministic: Whether to exploit or to explore.
+        :raises ValueError: when the model has met neither an environment nor a data set, see also
+            :meth:`LatentPlanPolicy.predict <sb3_gac.policies.LatentPlanPolicy.predict>`.
+        """
+        self._check_has_networks()
+        return super().predict(observation, state, episode_start, deterministic)
+
     # ---------------------------------------------------------------- saving
 
     def save(
@@ -351,7 +428,7 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
 
     def keep_settings(self) -> None:
         """Make ``policy_kwargs`` of what has been changed of acting, so that a saved model acts as this one does."""
-        self.policy_kwargs = {**self.policy_kwargs, **self.policy.changed_settings()}
+        self.policy_kwargs = {**self.policy_kwargs, **self.policy.planner.changed_settings()}
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """

@@ -1,7 +1,7 @@
 """Types, and tuples that travel between the layers of the package."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch as th
@@ -70,6 +70,28 @@ class TrajectoryBatch(NamedTuple):
         return TrajectoryBatch(*map(join, zip(*batches, strict=True)))
 
 
+class PlanDistribution(Protocol):
+    """What a prior gives: distributions over plans, one per row, whose plans are made of standard normal noise."""
+
+    def at(self, plan_noise: th.Tensor, /) -> th.Tensor:
+        """
+        Plans that the given noise stands for, of shape ``(batch_size, plan_dim)``.
+
+        :param plan_noise: Standard normal noise, of shape ``(batch_size, noise_dim)``.
+        """
+
+    def for_many(self) -> "PlanDistribution":
+        """The same for many plans of each row: ``at`` takes and gives tensors of shape ``(batch_size, n_plans, ...)``."""
+
+    def kl_of(self, posterior: "PlanGaussian", plans: th.Tensor, /) -> th.Tensor:
+        """
+        KL(posterior || self) in nats, of shape ``(batch_size,)``, or an unbiased estimate of it.
+
+        :param posterior: The Gaussian that diverges.
+        :param plans: Samples of it, of shape ``(batch_size, plan_dim)``, for those that have no closed form.
+        """
+
+
 class PlanGaussian(NamedTuple):
     """
     Diagonal Gaussian over plans: the prior p(z | o_1) or the posterior q(z | trajectory).
@@ -98,6 +120,19 @@ class PlanGaussian(NamedTuple):
         log_ratio = 2 * (self.log_std - prior.log_std)  # of the variances
         distance = (self.mean - prior.mean) * (-prior.log_std).exp()
         return 0.5 * (log_ratio.expm1() - log_ratio + distance.square()).sum(dim=-1)
+
+    def kl_of(self, posterior: "PlanGaussian", plans: th.Tensor) -> th.Tensor:
+        """
+        KL(posterior || self) in nats, of shape ``(batch_size,)``.
+
+        :param posterior: The Gaussian that diverges.
+        :param plans: Not needed: there is a closed form.
+        """
+        return posterior.kl_from(self)
+
+    def for_many(self) -> "PlanGaussian":
+        """The same for many plans of each row."""
+        return PlanGaussian(self.mean.unsqueeze(1), self.log_std.unsqueeze(1))
 
 
 class ElboTerms(NamedTuple):

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sb3_gac.actor import PlanActor
 
 import sb3_gac
 import sb3_gac.data
-from sb3_gac.actor import PlanActor
 from sb3_gac.policies import LatentPlanPolicy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # A room may import whatever stands left of it in any chain, never what stands right. `__init__` is the package's own door: the
 # house behind it is imported by module path, and what stands right of `gac` are its guests.
 CHAINS = (
-    "type_aliases -> networks -> inference -> actor -> policies -> trajectory_algorithm -> offline_algorithm -> gac",
+    "type_aliases -> networks -> inference -> policies -> trajectory_algorithm -> offline_algorithm -> gac",
     "type_aliases -> data -> trajectory_algorithm",
-    "type_aliases -> networks -> credit -> policies",
+    "type_aliases -> networks -> credit -> gac",
     "type_aliases -> exploration -> trajectory_algorithm",
     "offline_env -> offline_algorithm",
     "atomic -> trajectory_algorithm",
-    "arguments -> actor",
-    "scaling -> actor",
+    "arguments -> inference",
+    "scaling -> policies",
     "scaling -> data -> rollout_env -> trajectory_algorithm",
     "random_state -> data",
     "lazy -> data",

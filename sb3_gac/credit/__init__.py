@@ -1,16 +1,22 @@
 """Credit: from rewards or returns to weights of steps and advantages of segments."""
 
 from sb3_gac.credit.advantage import advantage_weights, fit_advantages
-from sb3_gac.credit.assignment import OFFLINE, ONLINE, CreditNetworks, assign_credit
+from sb3_gac.credit.assignment import OFFLINE, ONLINE, AdvantageCredit, Credit, CreditRule, Effort
 from sb3_gac.credit.decomposition import fit_rewards
 from sb3_gac.credit.segment import segment_advantages, standardise_by_state
 
+# What the argument ``credit_rule`` of GAC may name
+CREDIT_RULES: dict[str, type[CreditRule]] = {"advantage": AdvantageCredit}
+
 __all__ = [
+    "CREDIT_RULES",
     "OFFLINE",
     "ONLINE",
-    "CreditNetworks",
+    "AdvantageCredit",
+    "Credit",
+    "CreditRule",
+    "Effort",
     "advantage_weights",
-    "assign_credit",
     "fit_advantages",
     "fit_rewards",
     "segment_advantages",

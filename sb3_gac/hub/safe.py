@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from sb3_gac.actor import PlanActor
+from sb3_gac.arguments import choose
 from sb3_gac.atomic import lock_folder, replace_when_complete
 from sb3_gac.digest import content_digest, file_digest
 from sb3_gac.exploration import TargetReturn
@@ -31,12 +31,13 @@ from sb3_gac.extra import require
 from sb3_gac.gac import GAC
 from sb3_gac.hub.normalization import check_normalization, find_normalization, keep_normalization, normalize_env
 from sb3_gac.hub.plain import Arrays, check_types, class_of_name, fits, from_plain, to_plain
+from sb3_gac.inference import PLANNERS, Planner
 from sb3_gac.offline_env import OfflineVecEnv
 from sb3_gac.policies import LatentPlanPolicy
 from sb3_gac.version import __version__
 
 MODEL_FILE, WEIGHTS_FILES = "gac.json", "model-*.safetensors"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_JSON_BYTES = 2**20
 MAX_ENVS = 2**16
 
@@ -62,8 +63,9 @@ _KEYS = {
     *("format", "schema_version", "versions", "algorithm", "policy", "observation_space", "action_space", "n_envs"),
     *("arguments", "progress", "target_return", "normalization", "weights"),
 }
-# Of the policy; their settings follow from its arguments, only their states are saved
-_OPTIMIZERS = ("optimizer", "credit_optimizer")
+_NETWORKS = ("policy", "credit")
+# Their settings follow from the arguments, only their states are saved
+_OPTIMIZERS = {"optimizer": "policy", "credit_optimizer": "credit"}
 # Steps and squares
 _NOT_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var", "variance")
 
@@ -125,9 +127,10 @@ def load_safe(
         tensors = _read_weights(folder, description["weights"])
     try:
         model, env, normalization = _build(description, tensors, env, device, {"verbose": verbose} | kwargs)
-        _load_policy(model, tensors)
-        for part in _OPTIMIZERS:
-            _load_optimizer(getattr(model.policy, part), part, tensors)
+        for part in _NETWORKS:
+            _load_networks(getattr(model, part), part, tensors)
+        for part, owner in _OPTIMIZERS.items():
+            _load_optimizer(getattr(model, owner).optimizer, part, tensors)
     except Exception as error:  # a file can make each of them
         raise ValueError(f"{folder} cannot be loaded: {error or type(error).__name__}") from error
     if env is not None:
@@ -181,9 +184,10 @@ def describe(model: GAC) -> tuple[dict[str, Any], Tensors]:
         "normalization": to_plain(find_normalization(model), "normalization", arrays),
     }
     tensors = {f"array.{name}": th.from_numpy(array.copy(order="C")) for name, array in arrays.items()}
-    tensors |= {f"policy.{name}": tensor for name, tensor in model.policy.state_dict().items()}
-    for part in _OPTIMIZERS:
-        for index, state in getattr(model.policy, part).state_dict()["state"].items():
+    for part in _NETWORKS:
+        tensors |= {f"{part}.{name}": tensor for name, tensor in getattr(model, part).state_dict().items()}
+    for part, owner in _OPTIMIZERS.items():
+        for index, state in getattr(model, owner).optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 if not isinstance(value, th.Tensor):
                     raise ValueError(f"the {part} keeps {name} as {type(value).__name__}, expected a tensor")
@@ -295,7 +299,10 @@ def _build(
         raise ValueError(f"{', '.join(unknown)}: no arguments of {algorithm.__name__} in this version of sb3_gac")
     arguments = {name: from_plain(value, name, arrays) for name, value in description["arguments"].items()}
     check_types(arguments, algorithm.__init__, GAC.__init__)
-    check_types(arguments.get("policy_kwargs") or {}, policy.__init__, LatentPlanPolicy.__init__, PlanActor.__init__)
+    policy_kwargs = arguments.get("policy_kwargs") or {}
+    check_types(policy_kwargs, policy.__init__, LatentPlanPolicy.__init__)
+    planner = choose("planner", PLANNERS, policy_kwargs.get("planner", "sampling"))
+    check_types(policy_kwargs, planner.__init__, Planner.__init__)
     model = algorithm(policy, env=None, device=device, _init_setup_model=False, **(arguments | kwargs))
     model.observation_space, model.action_space = (
         _check(from_plain(description[name], name, arrays), name, spaces.Space)
@@ -350,7 +357,10 @@ def _check_networks(model: GAC, tensors: Tensors) -> None:
     kwargs = {**model.policy_kwargs, "optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.0}}
     with _limited_parameters(4 * len(tensors)), th.device("meta"):
         policy = model.policy_class(model.observation_space, model.action_space, lambda _: 1.0, **kwargs)
-    expected = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
+        assert isinstance(policy, LatentPlanPolicy)
+        credit = model.make_credit(policy)
+    networks = zip(_NETWORKS, (policy, credit), strict=True)
+    expected = {f"{part}.{name}": tensor for part, module in networks for name, tensor in module.state_dict().items()}
     given = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in ("array", *_OPTIMIZERS)}
     if expected.keys() != given.keys():
         lacking, unknown = (sorted(a - b)[:3] for a, b in ((expected.keys(), given.keys()), (given.keys(), expected.keys())))
@@ -377,14 +387,14 @@ def _limited_parameters(most: int) -> Iterator[None]:
         hook.remove()
 
 
-def _load_policy(model: GAC, tensors: Tensors) -> None:
-    state = model.policy.state_dict()
+def _load_networks(module: nn.Module, part: str, tensors: Tensors) -> None:
+    state = module.state_dict()
     for name, fresh in state.items():
-        given = tensors[f"policy.{name}"]
+        given = tensors[f"{part}.{name}"]
         # Bounds of what was never seen are infinite from the start
         if not (given.isfinite() | (given == fresh.to(given.device))).all():
-            raise ValueError(f"policy.{name} holds numbers that are not finite")
-    model.policy.load_state_dict({name: tensors[f"policy.{name}"] for name in state})
+            raise ValueError(f"{part}.{name} holds numbers that are not finite")
+    module.load_state_dict({name: tensors[f"{part}.{name}"] for name in state})
 
 
 def _load_optimizer(optimizer: th.optim.Optimizer, part: str, tensors: Tensors) -> None:

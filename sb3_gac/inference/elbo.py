@@ -37,5 +37,5 @@ def elbo(
         action_log_prob=(weights * model.action_log_prob(features, actions, plans)).mean(dim=1),
         return_log_prob=return_log_prob,
         advantage_log_prob=advantage_log_prob,
-        kl=posterior.kl_from(model.plan_prior(first_features)),
+        kl=model.plan_prior(first_features).kl_of(posterior, plans),
     )

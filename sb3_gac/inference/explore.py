@@ -5,7 +5,7 @@ import math
 import torch as th
 
 from sb3_gac.networks import ReturnPredictor, TrajectoryModel
-from sb3_gac.type_aliases import PlanGaussian
+from sb3_gac.type_aliases import PlanDistribution
 
 STEP_SIZE = 0.05  # of the Langevin dynamics
 
@@ -52,8 +52,8 @@ def explore_plan(
     n_envs = first_features.shape[0]
     with th.no_grad():
         prior = model.plan_prior(first_features)
-        noise = th.randn(n_envs, n_candidates, prior.mean.shape[-1], device=prior.mean.device)
-        plans = PlanGaussian(*(part.unsqueeze(1) for part in prior)).at(noise)  # (n_envs, n_candidates, plan_dim)
+        noise = th.randn(n_envs, n_candidates, model.prior.noise_dim, device=first_features.device)
+        plans = prior.for_many().at(noise)  # (n_envs, n_candidates, plan_dim)
         candidates, contexts = plans.flatten(0, 1), first_features.repeat_interleave(n_candidates, dim=0)
         if n_candidates > 1:
             means, log_stds = predictor(candidates, contexts)  # (n_members, n_envs * n_candidates)
@@ -65,7 +65,7 @@ def explore_plan(
         # the Gumbel-max trick samples a category and never fails on weights that underflow
         gumbel = -th.log(th.empty_like(log_weights).exponential_())
         chosen = (log_weights + gumbel).argmax(dim=1)
-        noise = noise[th.arange(n_envs, device=noise.device), chosen]  # (n_envs, plan_dim)
+        noise = noise[th.arange(n_envs, device=noise.device), chosen]  # (n_envs, noise_dim)
     if explore_steps > 0:
         log_density, gradient = _log_posterior(predictor, noise, prior, first_features, target)
     for _ in range(explore_steps):
@@ -84,7 +84,7 @@ def explore_plan(
 def _log_posterior(
     predictor: ReturnPredictor,
     noise: th.Tensor,
-    prior: PlanGaussian,
+    prior: PlanDistribution,
     first_features: th.Tensor,
     target: th.Tensor,
 ) -> tuple[th.Tensor, th.Tensor]:

@@ -43,13 +43,14 @@ def fit_posterior(
         fitted = PlanGaussian(
             *(part.detach().clone().requires_grad_() for part in start)
         )  # moved in place: not the start itself
-        prior = PlanGaussian(*(part.detach() for part in model.plan_prior(first_features)))
+        with th.no_grad():
+            prior = model.plan_prior(first_features)
         optimizer = th.optim.Adam(list(fitted), lr=LEARNING_RATE)
         for step in range(posterior_steps):
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - 0.9 * step / posterior_steps)
             plans = fitted.at(th.randn_like(fitted.mean))
             action_log_prob = model.action_log_prob(features, actions, plans).mean(dim=1)
-            bound = effective_horizon * action_log_prob - kl_coef * fitted.kl_from(prior)
+            bound = effective_horizon * action_log_prob - kl_coef * prior.kl_of(fitted, plans)
             gradients = th.autograd.grad(-bound.sum(), list(fitted))  # of the plans alone: the model keeps none
             for parameter, gradient in zip(fitted, gradients, strict=True):
                 parameter.grad = gradient

@@ -10,6 +10,19 @@ from torch import nn
 
 from sb3_gac.networks.action_head import ActionHead, make_action_head
 
+EPISODE_CLOCK = 100  # steps at which the clock of a plan of a whole episode stands halfway
+
+
+def plan_clock(ages: th.Tensor, plan_horizon: int | None) -> th.Tensor:
+    """
+    How far plans have been followed, from -1 at their start to 1, of shape ``(batch_size, 1)``.
+
+    :param ages: Number of actions taken with each plan before, of shape ``(batch_size,)``.
+    :param plan_horizon: Steps that a plan is made for; ``None``: those of an episode, however many they are.
+    """
+    clock = 2 * ages / (ages + EPISODE_CLOCK) - 1 if plan_horizon is None else 2 * ages / plan_horizon - 1
+    return clock.unsqueeze(-1).float()
+
 
 class PlanDecoder(nn.Module, ABC):
     """Policy that follows a plan; ``action_log_prob`` scores whole trajectories, ``act`` takes one step."""

@@ -6,7 +6,9 @@ from torch import nn
 from sb3_gac.networks.decoder import PlanDecoder
 from sb3_gac.networks.prior import PlanPrior
 from sb3_gac.networks.return_predictor import ReturnPredictor
-from sb3_gac.type_aliases import PlanGaussian
+from sb3_gac.type_aliases import PlanDistribution
+
+MIN_RETURN_SPREAD = 1e-6  # as a fraction of their size: what differs less is rounding
 
 
 class TrajectoryModel(nn.Module):
@@ -38,14 +40,14 @@ class TrajectoryModel(nn.Module):
         """What exploitation maximises: the advantage of segments, the return of whole trajectories."""
         return self.return_predictor if self.advantage_predictor is None else self.advantage_predictor
 
-    def plan_prior(self, first_features: th.Tensor) -> PlanGaussian:
+    def plan_prior(self, first_features: th.Tensor) -> PlanDistribution:
         """
         p(z | o_1).
 
         :param first_features: Features of the first observations, of shape ``(batch_size, features_dim)``.
         """
-        gaussian: PlanGaussian = self.prior(first_features)
-        return gaussian
+        distribution: PlanDistribution = self.prior(first_features)
+        return distribution
 
     def action_log_prob(self, features: th.Tensor, actions: th.Tensor, plans: th.Tensor) -> th.Tensor:
         """
@@ -66,3 +68,18 @@ class TrajectoryModel(nn.Module):
         :param deterministic: Whether to take the most likely action.
         """
         return self.decoder.act(features, plans, deterministic)
+
+    def set_return_statistics(self, returns: th.Tensor) -> None:
+        """
+        Standardise returns by those of a sample.
+
+        Where all are alike their differences are no scale: it stays as it was, or is their size where there was none.
+
+        :param returns: In env units, of shape ``(n_trajectories,)``.
+        """
+        predictor = self.return_predictor
+        returns = returns.cpu().double()  # squares of large ones do not fit float32
+        std, size = returns.std(correction=0).item(), returns.square().mean().sqrt().item()
+        if std <= MIN_RETURN_SPREAD * size or std == 0:
+            std = predictor.return_std.item() if predictor.has_statistics else size or 1.0
+        predictor.set_statistics(returns.mean().item(), std)

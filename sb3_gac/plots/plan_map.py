@@ -9,7 +9,7 @@ import torch as th
 from sb3_gac.gac import GAC
 from sb3_gac.plots.figure import EMBER, add_legend, color_by_return, make_figure, tidy
 from sb3_gac.random_state import fork_random_state
-from sb3_gac.type_aliases import TensorObs
+from sb3_gac.type_aliases import PlanGaussian, TensorObs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def infer_plan_map(
             n_left, n_starts_left = ((n + index) // len(buffers) for n in (n_trajectories, n_starts))
             while n_left > 0:  # as many at once as a gradient step takes
                 n = min(n_left, model.batch_size)
-                batch = buffer.sample(n, 2 * model.n_sampled_steps, model._vec_normalize_env, model.actor.plan_horizon)
+                batch = buffer.sample(n, 2 * model.n_sampled_steps, model._vec_normalize_env, model.policy.plan_horizon)
                 mean = model.infer_plans(batch)
                 means.append(_coordinates(model, mean, batch.first_observations, use_noise))
                 returns.append(batch.returns.cpu().numpy())
@@ -73,7 +73,7 @@ def infer_plan_map(
                 if n_starts_left > 0:
                     starts = batch.take(th.arange(min(n_starts_left, n), device=model.device)).first_observations
                     for plans, is_exploiting in ((exploited, True), (explored, False)):
-                        plans.append(_coordinates(model, model.actor.plan(starts, is_exploiting), starts, use_noise))
+                        plans.append(_coordinates(model, model.policy.plan(starts, is_exploiting), starts, use_noise))
                     n_starts_left -= len(exploited[-1])
     known, all_returns = np.concatenate(means), np.concatenate(returns)
     origin, axes, explained = _principal_axes(known, all_returns)
@@ -83,7 +83,7 @@ def infer_plan_map(
         exploited=(np.concatenate(exploited) - origin) @ axes,
         explored=(np.concatenate(explored) - origin) @ axes,
         explained=explained,
-        target_return=float(model.actor.target_return),
+        target_return=float(model.policy.planner.target_return),
     )
 
 
@@ -128,7 +128,9 @@ def plot_plan_map(plan_map: PlanMap, title: str = "") -> "Figure":
 def _coordinates(model: GAC, plans: th.Tensor, starts: TensorObs, use_noise: bool) -> np.ndarray:
     """Plans, or the noise that makes them from the prior of their starts."""
     if use_noise:
-        prior = model.actor.model.plan_prior(model.actor.extract_features(starts))
+        prior = model.policy.model.plan_prior(model.policy.extract_features(starts))
+        if not isinstance(prior, PlanGaussian):
+            raise ValueError("only plans of a Gaussian prior can be shown as its noise")
         plans = (plans - prior.mean) * (-prior.log_std).exp()
     coordinates: np.ndarray = plans.cpu().numpy()
     return coordinates

@@ -92,7 +92,7 @@ def change(saved, **changes) -> None:
 def test_nothing_but_data(saved):
     assert len(names(saved)) == 2
     data = json.loads((saved / "gac.json").read_text())
-    assert (data["format"], data["schema_version"]) == ("sb3_gac", 2)
+    assert (data["format"], data["schema_version"]) == ("sb3_gac", 3)
     # An archive or a pickle would begin otherwise: this is the length of the JSON header
     assert int.from_bytes(weights_of(saved).read_bytes()[:8], "little") < 100_000
     assert str(saved.parent) not in (saved / "gac.json").read_text()
@@ -309,7 +309,7 @@ class TestErrors:
         assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
 
     def test_another_schema(self, saved):
-        change(saved, schema_version=3, versions={"sb3_gac": "9.1"})
+        change(saved, schema_version=4, versions={"sb3_gac": "9.1"})
         with pytest.raises(ValueError, match=r"schema version 3, this version .* reads 2 .*9\.1"):
             load_safe(saved)
 
