@@ -122,7 +122,7 @@ class OwnLearner:
         env = make_vec_env(job.task.make_env, params["n_envs"], seed=job.seed)
         self.policy = self.model = OWN_ALGOS[job.algo](env=env, seed=job.seed, device=device, **model_arguments(params))
         self.information = {"bc": "none", "bc10": "return"}.get(job.algo, "return" if self.model.return_only else "step")
-        self.n_parameters = sum(map(th.numel, self.model.policy.parameters()))
+        self.n_parameters = sum(map(th.numel, [*self.model.policy.parameters(), *self.model.credit.parameters()]))
         self.phases = {"offline": partial(self.model.learn_offline, dataset, params["offline_gradient_steps"])}
         if job.is_finetuned:
             self.phases["online"] = partial(self.model.learn, params["n_timesteps"])

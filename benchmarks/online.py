@@ -213,6 +213,7 @@ def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: S
     returns = evaluate_job(model, job, N_EVAL_EPISODES)
     assert model.env is not None
     model.env.close()
+    parameters = [*model.policy.parameters(), *(model.credit.parameters() if isinstance(model, GAC) else ())]
     return {
         **job.key(),
         "settings": settings.source,
@@ -223,7 +224,7 @@ def run_job(job: Job, eval_freq: int = 0, curves: Path | None = None, options: S
         "n_env_steps": model.num_timesteps,
         "train_cpu_s": round(train_cpu_s, 3),
         "ms_per_step": round(1000 * train_cpu_s / model.num_timesteps, 4),
-        "n_parameters": sum(map(th.numel, model.policy.parameters())),
+        "n_parameters": sum(map(th.numel, parameters)),
         # As the algorithm counts: PPO its epochs, ARS its updates, the others gradient steps
         "n_updates": getattr(model, "_n_updates", 0),
         **made_by,

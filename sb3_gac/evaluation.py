@@ -11,10 +11,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, PolicyPredictor
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from sb3_gac.actor import PlanActor
 from sb3_gac.data.rollout import rollout_trajectories
 from sb3_gac.data.trajectory import Trajectory
 from sb3_gac.gac import GAC
+from sb3_gac.policies import LatentPlanPolicy
 from sb3_gac.random_state import fork_random_state
 from sb3_gac.type_aliases import Array, TensorObs
 
@@ -106,20 +106,23 @@ class TargetReturnPolicy:
         return self.model.policy.predict(observation, state, episode_start, deterministic, self.target_return)
 
 
-def follow_prior(actor: PlanActor, is_random: bool) -> PlanActor:
+def follow_prior(policy: LatentPlanPolicy, is_random: bool) -> LatentPlanPolicy:
     """
     The same model with other plans than the best ones: what searching them is worth.
 
-    :param actor: The model as it acts; left as it is.
+    :param policy: The policy as it acts; left as it is, also where the settings of the other's planner are changed.
     :param is_random: Whether plans are sampled from the prior, instead of its mean.
     """
 
     def plan(obs: TensorObs, deterministic: bool = False, target_return: Any = None) -> th.Tensor:
         with th.no_grad():
-            prior = actor.model.plan_prior(actor.extract_features(obs))
-        return prior.at(th.randn_like(prior.mean)) if is_random else prior.mean
+            features = policy.extract_features(obs)
+            draw = th.randn if is_random else th.zeros
+            noise = draw(len(features), policy.model.prior.noise_dim, device=features.device)
+            return policy.model.plan_prior(features).at(noise)
 
-    follower = copy(actor)
+    follower = copy(policy)
+    follower._modules = policy._modules | {"planner": copy(policy.planner)}  # a shallow copy shares them
     follower.plan = plan  # type: ignore[method-assign]
     return follower
 

@@ -23,6 +23,19 @@ class Behaviour(IntEnum):
     EXPLOIT = 2
 
 
+def draw_behaviours(n_episodes: int, explore_ratio: float, random_ratio: float) -> Array:
+    """
+    What new episodes follow, of shape ``(n_episodes,)``.
+
+    :param n_episodes: How many start.
+    :param explore_ratio: Fraction of those that explore; others exploit.
+    :param random_ratio: Fraction of all that follow random policies instead.
+    """
+    explores = np.random.random_sample(n_episodes) < explore_ratio
+    behaviours = np.where(explores, Behaviour.EXPLORE, Behaviour.EXPLOIT)
+    return np.where(np.random.random_sample(n_episodes) < random_ratio, Behaviour.RANDOM, behaviours)
+
+
 class RandomPolicies:
     """
     A random network for each environment, drawn anew for each episode.

@@ -15,9 +15,9 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from sb3_gac.arguments import check_arguments, choose
 from sb3_gac.credit import CREDIT_RULES, OFFLINE, ONLINE, CreditRule
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
-from sb3_gac.data.space import check_supported, scale_actions
+from sb3_gac.data.space import scale_actions
 from sb3_gac.data.trajectory import map_observations
-from sb3_gac.exploration import Behaviour, RandomPolicies, TargetReturn
+from sb3_gac.exploration import Behaviour, RandomPolicies, TargetReturn, draw_behaviours
 from sb3_gac.inference import elbo, fit_posterior
 from sb3_gac.offline_algorithm import OfflineAlgorithm
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
@@ -185,14 +185,6 @@ class GAC(OfflineAlgorithm):
                 f"policy must subclass LatentPlanPolicy, {self.policy_class} does not; is the model of another algorithm?"
             )
         check_arguments(self)  # those given to ``load``, too
-        if self.replay_buffer_class is None:
-            self.replay_buffer_class = TrajectoryReplayBuffer
-        check_supported(self.observation_space, self.action_space)
-        if not issubclass(self.replay_buffer_class, TrajectoryReplayBuffer):
-            raise TypeError(
-                "GAC learns from whole trajectories: replay_buffer_class must be a TrajectoryReplayBuffer, "
-                f"not {self.replay_buffer_class.__name__}"
-            )
         super()._setup_model()
         self.credit = self.make_credit(self.policy).to(self.device)
         self.actor = self.policy  # as SB3's algorithms have one
@@ -439,9 +431,7 @@ class GAC(OfflineAlgorithm):
             random_ratio = 0.0
         elif self.num_timesteps < learning_starts:
             random_ratio = 1.0
-        explores = np.random.random_sample(n_starts) < self.explore_ratio
-        behaviours = np.where(explores, Behaviour.EXPLORE, Behaviour.EXPLOIT)
-        self._behaviours[is_start] = np.where(np.random.random_sample(n_starts) < random_ratio, Behaviour.RANDOM, behaviours)
+        self._behaviours[is_start] = draw_behaviours(n_starts, self.explore_ratio, random_ratio)
         self._random_policies.draw(np.flatnonzero(is_start & (self._behaviours == Behaviour.RANDOM)))
 
     def _act(self, behaviour: Behaviour, envs: Array) -> Array:

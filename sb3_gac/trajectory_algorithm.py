@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_gac.atomic import file_to_save, replace_when_complete
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
-from sb3_gac.data.space import unscale_actions
+from sb3_gac.data.space import check_supported, unscale_actions
 from sb3_gac.exploration import Behaviour
 from sb3_gac.policies import LatentPlanPolicy
 from sb3_gac.rollout_env import RolloutEnv
@@ -56,6 +56,17 @@ class TrajectoryAlgorithm(OffPolicyAlgorithm):
         self._rollout_returns = np.zeros(0)  # of the episodes under way
         self._stepped_env: RolloutEnv | None = None
         self._behaviours = np.zeros(0, dtype=np.int64)  # what the episode of each environment follows
+
+    def _setup_model(self) -> None:
+        if self.replay_buffer_class is None:
+            self.replay_buffer_class = TrajectoryReplayBuffer
+        check_supported(self.observation_space, self.action_space)
+        if not issubclass(self.replay_buffer_class, TrajectoryReplayBuffer):
+            raise TypeError(
+                "GAC learns from whole trajectories: replay_buffer_class must be a TrajectoryReplayBuffer, "
+                f"not {self.replay_buffer_class.__name__}"
+            )
+        super()._setup_model()
 
     # ---------------------------------------------------------------- what subclasses say
 

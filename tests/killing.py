@@ -50,9 +50,9 @@ def digest(model: GAC) -> str:
     """Digest of parameters, optimisers and replay buffer."""
     hasher = hashlib.sha256()
     parameters = model.get_parameters()
-    for name, tensor in sorted(parameters["policy"].items()):
+    for name, tensor in sorted((parameters["policy"] | parameters["credit"]).items()):
         hasher.update(name.encode() + tensor.numpy().tobytes())
-    for optimizer in ("policy.optimizer", "policy.credit_optimizer"):
+    for optimizer in ("policy.optimizer", "credit.optimizer"):
         for index, moments in sorted(parameters[optimizer]["state"].items()):
             hasher.update(str(index).encode())
             for name, value in sorted(moments.items()):

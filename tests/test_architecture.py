@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sb3_gac.actor import PlanActor
 
 import sb3_gac
 import sb3_gac.data
+from sb3_gac.inference import Planner
 from sb3_gac.policies import LatentPlanPolicy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ CHAINS = (
 )
 GUESTS = ("checkpoint", "digest", "evaluation", "extra", "hub", "plots", "zoo")
 MOST_MODULES = 39
-# Arguments that a user may set: of GAC, and of its policy with those that it hands to the actor
+# Arguments that a user may set: of GAC, and of its policy with those that it hands to the planner
 MOST_ARGUMENTS, MOST_POLICY_ARGUMENTS = 30, 18
 
 # What `import sb3_gac` must do without: these come with the extras only.
@@ -235,12 +235,12 @@ def arguments(*classes: type) -> set[str]:
         for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.kind is not parameter.VAR_KEYWORD and not name.startswith("_")
     }
-    return names - {"observation_space", "action_space", "lr_schedule"}
+    return names - {"observation_space", "action_space", "lr_schedule", "noise_dim"}
 
 
 def test_the_arguments_are_few() -> None:
     assert len(arguments(sb3_gac.GAC)) <= MOST_ARGUMENTS
-    assert len(arguments(LatentPlanPolicy, PlanActor)) <= MOST_POLICY_ARGUMENTS
+    assert len(arguments(LatentPlanPolicy, Planner)) <= MOST_POLICY_ARGUMENTS
 
 
 def test_every_name_of_a_package_is_found_when_it_is_asked_for() -> None:

@@ -57,9 +57,10 @@ def assert_identical(model: GAC, other: GAC) -> None:
     assert model._log_kl_coef == other._log_kl_coef
     assert model.target_return == other.target_return
     parameters, others = model.get_parameters(), other.get_parameters()
-    for name, tensor in parameters["policy"].items():
-        assert th.equal(tensor, others["policy"][name]), name
-    for optimizer in ("policy.optimizer", "policy.credit_optimizer"):
+    for part in ("policy", "credit"):
+        for name, tensor in parameters[part].items():
+            assert th.equal(tensor, others[part][name]), name
+    for optimizer in ("policy.optimizer", "credit.optimizer"):
         for index, moments in parameters[optimizer]["state"].items():
             for name, value in moments.items():
                 assert th.equal(value, others[optimizer]["state"][index][name]), name

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sb3_gac import GAC
-from sb3_gac.actor import PlanActor
+from sb3_gac.inference import Planner
 from sb3_gac.policies import LatentPlanPolicy
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +117,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def parameters(*classes: Any) -> dict[str, Any]:
     """The arguments of constructors, without those that every policy is given by SB3."""
-    left_out = ("self", "policy", "env", "observation_space", "action_space", "lr_schedule")
+    left_out = ("self", "policy", "env", "observation_space", "action_space", "lr_schedule", "noise_dim")
     return {
         name: parameter.default
         for cls in classes
@@ -129,8 +129,7 @@ def parameters(*classes: Any) -> dict[str, Any]:
 def test_every_parameter_is_on_the_page_with_its_default() -> None:
     text = (ROOT / "docs" / "parameters.md").read_text("utf-8")
     of_gac, of_policy = text.split("## `policy_kwargs`")
-    # The policy hands its own defaults to the actor
-    for part, expected in ((of_gac, parameters(GAC)), (of_policy, parameters(PlanActor, LatentPlanPolicy))):
+    for part, expected in ((of_gac, parameters(GAC)), (of_policy, parameters(LatentPlanPolicy, Planner))):
         rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", part, flags=re.MULTILINE))
         assert rows.keys() == expected.keys()
         for name, default in expected.items():

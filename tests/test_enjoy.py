@@ -93,7 +93,7 @@ def test_a_loop_that_carries_the_state(model):
     for step in range(2 * N_STEPS):
         actions, state = model.predict(obs, state=state, episode_start=starts, deterministic=True)
         obs, rewards, starts, _ = env.step(actions)
-        assert state.ages.tolist() == [step % model.actor.replan_freq + 1] * 2
+        assert state.ages.tolist() == [step % model.policy.planner.replan_freq + 1] * 2
         total += rewards
     assert (total / (2 * N_STEPS) > -0.2).all()
 
@@ -150,7 +150,7 @@ def test_a_compiled_policy(model, tmp_path, in_place):
     compiled = GAC("MlpLatentPolicy", TargetEnv(), **_small())
     if in_place:
         compiled.policy.compile(backend="eager")
-        compiled.policy.actor.compile(backend="eager")
+        compiled.policy.compile(backend="eager")
     else:
         compiled.policy = th.compile(compiled.policy, backend="eager")
     compiled.learn(12)

@@ -14,8 +14,8 @@ def test_the_policy_conditions_on_its_target_return(small_gac: Any, diary_env: A
     env = diary_env()
     model = small_gac(env)
     targets = []
-    predict = model.policy.actor.predict
-    monkeypatch.setattr(model.policy.actor, "predict", lambda *args: (targets.append(args[-1]), predict(*args))[1])
+    predict = model.policy.predict
+    monkeypatch.setattr(model.policy, "predict", lambda *args: (targets.append(args[-1]), predict(*args))[1])
     mean, std = evaluate_policy(TargetReturnPolicy(model, 7.0), env, n_eval_episodes=2, warn=False)
     assert (mean, std) == (15.0, 0.0)  # 1 + 2 + ... + 5 whatever is done
     assert targets == [7.0] * 10
@@ -87,8 +87,8 @@ def test_an_episode_is_played_as_the_model_sees_it(small_gac: Any, diary_env: An
     env = VecNormalize(DummyVecEnv([diary_env]))
     model = small_gac(env).learn(20)
     seen = []
-    predict = model.policy.actor.predict
-    monkeypatch.setattr(model.policy.actor, "predict", lambda obs, *rest: (seen.append(obs), predict(obs, *rest))[1])
+    predict = model.policy.predict
+    monkeypatch.setattr(model.policy, "predict", lambda obs, *rest: (seen.append(obs), predict(obs, *rest))[1])
     count, played = env.obs_rms.count, diary_env()
     (trajectory,) = play(model, played, 1)
     np.testing.assert_allclose(np.concatenate(seen), env.normalize_obs(trajectory.observations), rtol=1e-6)

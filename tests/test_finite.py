@@ -144,7 +144,7 @@ def test_large_numbers_that_are_not_too_large(small_gac):
         warnings.simplefilter("error")
         model.learn(60)
     assert acts(model)
-    assert model.actor.model.return_predictor.return_std == pytest.approx(1e18, rel=0.9)
+    assert model.policy.model.return_predictor.return_std == pytest.approx(1e18, rel=0.9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sb3_gac import GAC, actor
-from sb3_gac.actor import PlanActor
+from sb3_gac import GAC
+from sb3_gac.policies import LatentPlanPolicy
 from sb3_gac.type_aliases import PlanState
 
 N_ENVS = 3
@@ -29,7 +29,7 @@ def observations(n: int = N_ENVS, seed: int = 0) -> np.ndarray:
 
 def test_a_plan_is_carried(model):
     _, first = model.predict(observations(seed=1), deterministic=True)
-    assert first.plans.shape == (N_ENVS, model.actor.plan_dim)
+    assert first.plans.shape == (N_ENVS, model.policy.plan_dim)
     _, second = model.predict(observations(seed=2), first, np.zeros(N_ENVS, dtype=bool), deterministic=True)
     np.testing.assert_array_equal(second.plans, first.plans)
     assert second.ages.tolist() == [2, 2, 2]
@@ -46,8 +46,8 @@ def test_the_plan_decides_the_action(model, as_tuple):
 
 def steps_that_plan(model: GAC, monkeypatch, n_steps: int, **kwargs) -> list[int]:
     """Steps of an episode at which plans are made."""
-    planned_at, plan, state = [], model.actor.plan, None
-    monkeypatch.setattr(model.actor, "plan", lambda *args: (planned_at.append(step), plan(*args))[1])
+    planned_at, plan, state = [], model.policy.plan, None
+    monkeypatch.setattr(model.policy, "plan", lambda *args: (planned_at.append(step), plan(*args))[1])
     for step in range(n_steps):
         obs = observations(seed=step)
         _, state = model.policy.predict(obs, state, np.full(N_ENVS, step == 0), **kwargs)
@@ -100,8 +100,8 @@ def test_the_decoder_sees_the_age_of_the_plan_last(small_gac, make_dataset, plan
     """A clock in [-1, 1], halfway after half the horizon, or after 100 steps of a whole trajectory."""
     model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
     obs = th.as_tensor(observations(4))
-    features = model.actor.decoder_features(obs, th.tensor(ages))
-    th.testing.assert_close(features[:, :-1], model.actor.extract_features(obs))
+    features = model.policy.decoder_features(obs, th.tensor(ages))
+    th.testing.assert_close(features[:, :-1], model.policy.extract_features(obs))
     th.testing.assert_close(features[:, -1], th.tensor(clock))
 
 
@@ -109,7 +109,7 @@ def test_the_decoder_sees_the_age_of_the_plan_last(small_gac, make_dataset, plan
 def test_the_clock_lies_in_its_bounds(small_gac, make_dataset, plan_horizon):
     model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
     ages = th.arange(plan_horizon or 1000)
-    clock = model.actor.decoder_features(th.zeros(len(ages), 3), ages)[:, -1]
+    clock = model.policy.decoder_features(th.zeros(len(ages), 3), ages)[:, -1]
     assert clock.min() == -1 and clock.max() < 1
     assert (clock.diff() > 0).all()
 
@@ -162,11 +162,12 @@ def test_exploration_seeks_an_advantage_or_a_return(small_gac, make_dataset, mon
     model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
     sought = []
     monkeypatch.setattr(
-        actor, "explore_plan", lambda _, predictor, features, target, *args: sought.append((predictor, target.tolist()))
+        "sb3_gac.inference.planner.explore_plan",
+        lambda _, predictor, features, target, *args: sought.append((predictor, target.tolist())),
     )
     for target_return in (None, 7.0):
-        model.actor.plan(th.zeros(2, 3), target_return=target_return)
-    networks = model.actor.model
+        model.policy.plan(th.zeros(2, 3), target_return=target_return)
+    networks = model.policy.model
     assert networks.critic is (networks.return_predictor if plan_horizon is None else networks.advantage_predictor)
     by_itself = pytest.approx([model.target_return.value] * 2) if plan_horizon is None else [1.0, 1.0]
     assert sought == [(networks.critic, by_itself), (networks.return_predictor, [7.0, 7.0])]
@@ -190,14 +191,14 @@ def test_inference_leaves_no_gradient(small_gac, make_dataset):
 
 def test_a_return_can_be_asked_for(model, monkeypatch):
     """Plans are ordered by the returns asked for, as the return predictor sees them."""
-    monkeypatch.setattr(model.actor, "n_averaged", 1)  # the average of plans need not be ordered as they are
+    monkeypatch.setattr(model.policy, "n_averaged", 1)  # the average of plans need not be ordered as they are
     obs = th.as_tensor(observations(50))
-    features = model.actor.extract_features(obs)
-    predictor = model.actor.model.return_predictor
+    features = model.policy.extract_features(obs)
+    predictor = model.policy.model.return_predictor
 
     def predicted(target_return: float) -> float:
         _, state = model.policy.predict(obs.numpy(), deterministic=True, target_return=target_return)
-        means, _ = model.actor.model.return_predictor(th.as_tensor(state.plans), features)
+        means, _ = model.policy.model.return_predictor(th.as_tensor(state.plans), features)
         return predictor.unstandardise(means.mean(dim=0)).mean().item()
 
     low, high = predicted(-1000.0), predicted(1000.0)
@@ -205,11 +206,11 @@ def test_a_return_can_be_asked_for(model, monkeypatch):
     assert low <= predicted(0.5 * (low + high)) <= high
 
 
-def test_the_actor_acts_alone(model):
+def test_the_policy_acts_alone(model):
     actions, state = model.predict(observations(), deterministic=True)
-    actor_actions, actor_state = model.actor.predict(observations(), deterministic=True)
-    np.testing.assert_array_equal(actor_actions, actions)
-    np.testing.assert_array_equal(actor_state.plans, state.plans)
+    own_actions, own_state = model.policy.predict(observations(), deterministic=True)
+    np.testing.assert_array_equal(own_actions, actions)
+    np.testing.assert_array_equal(own_state.plans, state.plans)
 
 
 def test_actions_stay_in_bounds_when_the_weights_are_silly(model):
@@ -281,14 +282,14 @@ def test_few_observations_are_planned_for_at_once(small_gac, diary_env, monkeypa
         return [actions, asked, aged, *state]
 
     expected, sizes = act(), []
-    extract = PlanActor.extract_features
+    extract = LatentPlanPolicy.extract_features
 
     def count(self, obs, *args, **kwargs):
         sizes.append(len(obs["a"] if is_dict else obs))
         return extract(self, obs, *args, **kwargs)
 
-    monkeypatch.setattr(PlanActor, "extract_features", count)
-    monkeypatch.setattr("sb3_gac.actor.CANDIDATES_AT_ONCE", 7 * model.policy.actor.n_candidates)
+    monkeypatch.setattr(LatentPlanPolicy, "extract_features", count)
+    monkeypatch.setattr("sb3_gac.policies.CANDIDATES_AT_ONCE", 7 * model.policy.planner.n_candidates)
     for found, whole in zip(act(), expected, strict=True):
         np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
     assert max(sizes) == 7

@@ -201,7 +201,7 @@ def test_statistics_follow_a_full_buffer(small_gac):
     model = small_gac(RisingEnv(), buffer_size=4000, train_freq=100, policy_kwargs=dict(plan_horizon=None)).learn(8000)
     returns = model.replay_buffer.returns
     assert (returns.min(), returns.max()) == (4001, 8000)
-    predictor, target = model.actor.model.return_predictor, model.target_return
+    predictor, target = model.policy.model.return_predictor, model.target_return
     # Taken when a quarter of the buffer at most was older
     assert returns.min() < predictor.return_mean < returns.max()
     assert returns.std() / 3 < predictor.return_std < 2 * returns.std()
@@ -223,7 +223,7 @@ def test_credit_of_images_looks_at_few_at_once(small_gac, diary_env, monkeypatch
     space = spaces.Box(0, 255, (36, 36, 1), np.uint8)
     monkeypatch.setattr(gac, "FEATURES_BATCH", 30)
     model = small_gac(diary_env(space), policy="CnnLatentPolicy", buffer_size=100, learning_starts=50).learn(50)
-    with mock.patch.object(model.actor, "extract_features", wraps=model.actor.extract_features) as extract:
+    with mock.patch.object(model.policy, "extract_features", wraps=model.policy.extract_features) as extract:
         model._assign_credit()
     assert [len(call.args[0]) for call in extract.call_args_list] == [25, 25]
 
@@ -275,7 +275,7 @@ def test_when_rollouts_plan(small_gac, diary_env, monkeypatch, plan_horizon, exp
     kwargs = dict(explore_ratio=explore_ratio, policy_kwargs=policy_kwargs)
     model = small_gac(env, learning_starts=0, gradient_steps=0, **kwargs)
     model._episode_num = 1
-    with mock.patch.object(model.actor, "plan", wraps=model.actor.plan) as plan:
+    with mock.patch.object(model.policy, "plan", wraps=model.policy.plan) as plan:
         model.learn(2 * 12, reset_num_timesteps=False)
     assert [len(call.args[0]) for call in plan.call_args_list] == n_planned
 
@@ -314,14 +314,14 @@ def test_custom_optimizer(small_gac, diary_env, optimizer_class, optimizer_kwarg
 def test_net_arch(small_gac, diary_env, net_arch):
     model = small_gac(diary_env(), policy_kwargs=dict(net_arch=net_arch)).learn(10)
     arch = net_arch if isinstance(net_arch, dict) else dict(pi=net_arch, qf=net_arch)
-    assert [layer.out_features for layer in model.actor.model.decoder.layers] == arch["pi"]
-    hidden_net = model.actor.model.return_predictor.hidden_net
+    assert [layer.out_features for layer in model.policy.model.decoder.layers] == arch["pi"]
+    hidden_net = model.policy.model.return_predictor.hidden_net
     assert [layer.bias.shape[-1] for layer in hidden_net if hasattr(layer, "bias")] == arch["qf"]
 
 
 def test_n_critics(small_gac, diary_env):
     model = small_gac(diary_env(), policy_kwargs=dict(n_critics=3)).learn(10)
-    assert model.actor.model.return_predictor.n_members == 3
+    assert model.policy.model.return_predictor.n_members == 3
 
 
 def test_what_is_logged(small_gac, diary_env):
@@ -364,7 +364,7 @@ def test_a_run_can_be_repeated(small_gac, diary_env):
 def test_a_loss_that_is_not_finite_says_which_term(small_gac, diary_env, part, culprit):
     model = small_gac(diary_env()).learn(6)
     with th.no_grad():
-        for parameter in model.actor.get_submodule(part).parameters():
+        for parameter in model.policy.get_submodule(part).parameters():
             parameter.fill_(th.nan)
     with pytest.raises(ValueError, match=f"not finite after 1 updates: {culprit}$"):
         model.train(gradient_steps=1)
@@ -402,7 +402,7 @@ def test_batch_norm_learns_in_training_only(small_gac, diary_env, make_dataset):
             super().__init__(th.nn.BatchNorm1d(3), th.nn.Dropout(0.5))
 
     def running_mean(model: GAC) -> np.ndarray:
-        return model.actor.features_extractor[0].running_mean.numpy().copy()
+        return model.policy.features_extractor[0].running_mean.numpy().copy()
 
     kwargs = dict(features_extractor_class=BatchNorm)
     model = small_gac(diary_env(), learning_starts=0, gradient_steps=0, policy_kwargs=kwargs).learn(20)
@@ -427,7 +427,7 @@ def test_batch_norm_needs_no_second_rollout(small_gac, diary_env):
     kwargs = dict(features_extractor_class=BatchNorm)
     model = small_gac(diary_env(), learning_starts=0, policy_kwargs=kwargs).learn(9)
     assert model.replay_buffer.n_trajectories == 1
-    norm = model.actor.features_extractor
+    norm = model.policy.features_extractor
     with mock.patch.object(norm, "forward", wraps=norm.forward) as forward:
         model.train(gradient_steps=1, batch_size=2)
     assert norm.num_batches_tracked == 2 * model._n_updates  # the steps of a batch, and where its trajectories start
@@ -495,7 +495,7 @@ class TestReturns:
     @pytest.mark.parametrize("plan_horizon", [20, None])
     def test_nothing_counts_as_one_before_an_episode_ends(self, small_gac, diary_env, plan_horizon):
         model = small_gac(diary_env(length=60), policy_kwargs=dict(plan_horizon=plan_horizon))
-        predictor = model.actor.model.return_predictor
+        predictor = model.policy.model.return_predictor
         before = parameters_to_vector(predictor.parameters()).detach().clone()
         model.learn(59)
         assert model.target_return.value is None and not predictor.has_statistics
@@ -503,7 +503,7 @@ class TestReturns:
         model.learn(2, reset_num_timesteps=False)
         episode_return = 60 * 61 / 2
         assert model.target_return.value == episode_return
-        assert (model.actor.target_return.item(), predictor.return_mean.item()) == (episode_return, episode_return)
+        assert (model.policy.planner.target_return.item(), predictor.return_mean.item()) == (episode_return, episode_return)
         assert not th.equal(parameters_to_vector(predictor.parameters()), before)
 
     def test_while_they_do_not_vary_nothing_blows_up(self, small_gac, diary_env):

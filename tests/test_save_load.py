@@ -15,7 +15,6 @@ from stable_baselines3.common.save_util import load_from_zip_file, save_to_pkl
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_gac import GAC
-from sb3_gac.actor import PlanActor
 from sb3_gac.data import TrajectoryReplayBuffer
 from sb3_gac.data.stored_buffer import read_buffer
 from sb3_gac.policies import LatentPlanPolicy
@@ -100,12 +99,12 @@ def test_the_loaded_model_acts_the_same(model, saved):
 
 
 def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
-    model.actor.n_averaged, model.actor.replan_freq = 3, 2
+    model.policy.planner.n_averaged, model.policy.planner.replan_freq = 3, 2
     model.save(tmp_path / "model")
     model.policy.save(tmp_path / "policy")
     loaded = GAC.load(tmp_path / "model")
     for policy in (loaded.policy, LatentPlanPolicy.load(tmp_path / "policy")):
-        assert (policy.actor.n_averaged, policy.actor.replan_freq) == (3, 2)
+        assert (policy.planner.n_averaged, policy.planner.replan_freq) == (3, 2)
         np.testing.assert_array_equal(act(policy), act(model))
     assert loaded.policy_kwargs == {"net_arch": [16], "n_candidates": 8, "n_averaged": 3, "replan_freq": 2}
 
@@ -121,7 +120,7 @@ def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):
 
 
 def observation_mean(model):
-    return model.actor.standardizer.state_dict()["standardizers.vector_.mean"].clone()
+    return model.policy.standardizer.state_dict()["standardizers.vector_.mean"].clone()
 
 
 def test_statistics_outlive_the_buffer(small_gac, diary_env, tmp_path):
@@ -201,13 +200,14 @@ def test_every_policy_network_is_saved_as_plain_tensors(model, saved):
     with zipfile.ZipFile(saved) as archive, archive.open("policy.pth") as file:
         tensors = th.load(io.BytesIO(file.read()), weights_only=True)
     assert {tensor.dtype for tensor in tensors.values()} == {th.float32, th.float64}
-    networks = {name for name, _ in model.policy.named_children()}
-    assert {name.split(".")[0] for name in tensors} == networks >= {"actor", "encoder", "credit_net", "reward_net"}
+    assert {name.split(".")[0] for name in tensors} == {"model", "encoder", "planner", "standardizer"}
 
 
 def test_no_arrays_no_networks_in_the_attributes(saved):
     data, _, _ = load_from_zip_file(saved)
-    assert not {"policy", "actor", "replay_buffer", "offline_buffer", "_last_plans", "_rollout_returns"} & data.keys()
+    assert (
+        not {"policy", "actor", "credit", "replay_buffer", "offline_buffer", "_last_plans", "_rollout_returns"} & data.keys()
+    )
     with zipfile.ZipFile(saved) as archive:
         assert archive.getinfo("data").file_size < 100_000
 
@@ -257,10 +257,10 @@ def test_a_schedule_survives(small_gac, diary_env, tmp_path):
     assert GAC.load(tmp_path / "model").lr_schedule(0.5) == 0.125
 
 
-@pytest.mark.parametrize("name", ["optimizer", "credit_optimizer"])
+@pytest.mark.parametrize("name", ["policy", "credit"])
 def test_the_optimizers_go_on_where_they_were(model, saved, name):
     loaded = GAC.load(saved)
-    states = [getattr(m.policy, name).state_dict()["state"] for m in (model, loaded)]
+    states = [getattr(m, name).optimizer.state_dict()["state"] for m in (model, loaded)]
     assert states[0].keys() == states[1].keys() and len(states[0]) > 0
     for key, state in states[0].items():
         assert th.equal(state["exp_avg"], states[1][key]["exp_avg"])
@@ -407,7 +407,7 @@ class TestParameters:
         np.testing.assert_array_equal(act(other), act(model))
 
     def test_names(self, model):
-        assert model.get_parameters().keys() == {"policy", "policy.optimizer", "policy.credit_optimizer"}
+        assert model.get_parameters().keys() == {"policy", "policy.optimizer", "credit", "credit.optimizer"}
 
     @pytest.mark.parametrize("exact_match", [True, False])
     def test_an_unknown_name(self, model, exact_match):
@@ -437,13 +437,8 @@ class TestPolicy:
         model.policy.save(tmp_path / "policy.pkl")
         loaded = LatentPlanPolicy.load(tmp_path / "policy.pkl")
         np.testing.assert_array_equal(act(loaded), act(model))
-
-    def test_the_actor_alone(self, model, tmp_path):
-        model.policy.actor.save(tmp_path / "actor.pkl")
-        loaded = PlanActor.load(tmp_path / "actor.pkl")
-        np.testing.assert_array_equal(act(loaded), act(model))
         # It explores with the same target return
-        assert loaded.target_return == model.target_return.value == 15.0
+        assert loaded.planner.target_return == model.target_return.value == 15.0
 
     def test_options_come_back(self, small_gac, diary_env, tmp_path):
         options = dict(
@@ -460,13 +455,11 @@ class TestPolicy:
             optimizer_class=th.optim.AdamW,
         )
         model = small_gac(diary_env(), policy_kwargs=options).learn(10)
-        for part in (model.policy, model.policy.actor):
-            part.save(tmp_path / "part.pkl")
-            loaded = type(part).load(tmp_path / "part.pkl")
-            assert loaded._get_constructor_parameters().keys() == part._get_constructor_parameters().keys()
-            for name in options.keys() & part._get_constructor_parameters().keys():
-                assert loaded._get_constructor_parameters()[name] == options[name], name
-            np.testing.assert_array_equal(act(loaded), act(part))
+        model.policy.save(tmp_path / "policy.pkl")
+        found = (loaded := LatentPlanPolicy.load(tmp_path / "policy.pkl"))._get_constructor_parameters()
+        assert found.keys() == model.policy._get_constructor_parameters().keys() >= options.keys()
+        assert {name: found[name] for name in options} == options
+        np.testing.assert_array_equal(act(loaded), act(model.policy))
 
 
 class TestErrors:

@@ -107,7 +107,7 @@ def test_a_data_set_brings_its_spaces(small_gac, diary_env, make_dataset, observ
 
 def test_an_encoder_sees_categories_not_numbers(small_gac, diary_env):
     model = small_gac(diary_env(VECTOR, ACTION_SPACES["MultiDiscrete"]))
-    assert model.actor.model.decoder.head.encoded_dim == 3 + 2
+    assert model.policy.model.decoder.head.encoded_dim == 3 + 2
 
 
 def test_frames_are_stacked(small_gac, diary_env):

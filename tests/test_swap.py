@@ -29,11 +29,10 @@ def test_arguments_that_gac_does_not_know_are_refused(diary_env, name):
 
 @pytest.mark.parametrize("name", ["share_features_extractor", "n_quantiles", "use_expln", "net_arsh"])
 def test_arguments_that_its_policy_does_not_know_are_refused(diary_env, name):
-    with pytest.raises(TypeError, match=rf"PlanActor.__init__\(\) got an unexpected keyword argument '{name}'"):
+    with pytest.raises(TypeError, match=rf"Planner.__init__\(\) got an unexpected keyword argument '{name}'"):
         GAC("MlpPolicy", diary_env(), **small(**{name: 1}))
 
 
-def test_the_critic_is_part_of_the_actor(diary_env):
+def test_actor_and_critic_are_the_policy(diary_env):
     model = GAC("MlpPolicy", diary_env(), **small())
-    assert model.critic is model.critic_target is model.actor
-    assert model.critic.features_extractor is model.actor.features_extractor
+    assert model.critic is model.critic_target is model.actor is model.policy is model.policy.actor

@@ -112,7 +112,7 @@ def test_an_env_that_comes_after_the_data(small_gac, make_env, dataset):
     model.set_env(env)
     np.testing.assert_allclose(env.obs_rms.mean, stored(dataset).mean(axis=0), rtol=1e-4)
     # The standardisation of the model follows the one of the env, before it learns again
-    mean = model.actor.standardizer.state_dict()["standardizers.vector_.mean"].numpy()
+    mean = model.policy.standardizer.state_dict()["standardizers.vector_.mean"].numpy()
     assert np.abs(mean).max() < 1
     model.learn(10)
 
@@ -211,7 +211,7 @@ def test_what_makes_others_of_normalised_observations_is_refused(small_gac, make
 
 
 def standardizer_mean(model) -> np.ndarray:
-    return model.actor.standardizer.state_dict()["standardizers.vector_.mean"].numpy()
+    return model.policy.standardizer.state_dict()["standardizers.vector_.mean"].numpy()
 
 
 class TestAnotherTime:

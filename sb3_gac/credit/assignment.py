@@ -32,7 +32,7 @@ LEARNING_RATE = 2e-3
 ONLINE, OFFLINE = Effort(5, 200, 200), Effort(25, 3000, 10000)
 
 
-class Credit(NamedTuple):
+class AssignedCredit(NamedTuple):
     """
     What steps and segments are worth.
 
@@ -77,7 +77,7 @@ class CreditRule(nn.Module, ABC):
         temperature: float | None,
         plan_horizon: int | None,
         effort: Effort,
-    ) -> Credit:
+    ) -> AssignedCredit:
         """
         Learn from all steps, and tell what they are worth.
 
@@ -115,7 +115,7 @@ class AdvantageCredit(CreditRule):
         temperature: float | None,
         plan_horizon: int | None,
         effort: Effort,
-    ) -> Credit:
+    ) -> AssignedCredit:
         losses: dict[str, float] = {}
         if rewards is None:
             n_updates = effort.n_reward_updates
@@ -136,11 +136,11 @@ class AdvantageCredit(CreditRule):
         weights = advantage_weights(advantages, temperature)
         logs = {**losses, **value_losses, "advantage_ess": float(1 / np.square(weights).mean())}  # their mean is 1
         if plan_horizon is None:
-            return Credit(weights, None, logs)
+            return AssignedCredit(weights, None, logs)
         of_segments = segment_advantages(rewards, values, steps, gamma, plan_horizon)
         if not varies(of_segments, values):  # nothing is learnt: what is learnt of rounding would have to be forgotten
-            return Credit(weights, np.zeros(len(weights)), logs)
+            return AssignedCredit(weights, np.zeros(len(weights)), logs)
         of_segments = (of_segments - of_segments.mean()) / of_segments.std()
         n_updates = effort.n_spread_updates
         of_segments = standardise_by_state(self.spread_net, self.optimizer, features, of_segments, n_updates)
-        return Credit(weights, of_segments, logs)
+        return AssignedCredit(weights, of_segments, logs)

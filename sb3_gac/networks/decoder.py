@@ -25,7 +25,11 @@ def plan_clock(ages: th.Tensor, plan_horizon: int | None) -> th.Tensor:
 
 
 class PlanDecoder(nn.Module, ABC):
-    """Policy that follows a plan; ``action_log_prob`` scores whole trajectories, ``act`` takes one step."""
+    """
+    Policy that follows a plan; ``action_log_prob`` scores whole trajectories, ``act`` takes one step.
+
+    Another decoder is a subclass with the arguments of :class:`FilmDecoder`, and a name in ``sb3_gac.networks.DECODERS``.
+    """
 
     head: ActionHead
 

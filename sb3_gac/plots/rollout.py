@@ -32,8 +32,8 @@ def roll_out(
     vec_env = DummyVecEnv([lambda env=env: TimeLimit(env, n_steps) for env in envs])  # type: ignore[misc]
     policy = None
     if kind == "prior":
-        policy = follow_prior(model.actor, is_random=True)
-        policy.replan_freq = policy.plan_horizon or policy.replan_freq  # a sampled plan is followed for its horizon
+        policy = follow_prior(model.policy, is_random=True)
+        policy.planner.replan_freq = policy.plan_horizon or policy.planner.replan_freq  # a sampled plan is followed for its horizon
     is_deterministic = kind != "explore"
     return [
         trajectory

@@ -74,9 +74,9 @@ def test_its_plan_is_zero_and_nothing_but_the_decoder_learns() -> None:
     model.train(3)
     changed = {name for name, parameter in model.policy.named_parameters() if not th.equal(parameter, before[name])}
     assert changed
-    assert all(name.startswith("actor.model.decoder.") for name in changed)
-    assert not model.policy.actor.plan(th.zeros(3, 2), deterministic=True).any()
-    assert not model.policy.actor.plan(th.ones(3, 2), deterministic=True, target_return=5.0).any()
+    assert all(name.startswith("model.decoder.") for name in changed)
+    assert not model.policy.plan(th.zeros(3, 2), deterministic=True).any()
+    assert not model.policy.plan(th.ones(3, 2), deterministic=True, target_return=5.0).any()
 
 
 def test_it_is_shown_as_many_actions_as_gac_scores() -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import torch as th
 from torch import nn
 
-from sb3_gac.credit import ONLINE, CreditNetworks, assign_credit
-from sb3_gac.networks import CreditNetwork, RewardPredictor, SpreadPredictor
+from sb3_gac.credit import ONLINE, AdvantageCredit
 from sb3_gac.type_aliases import StepTable
 
 
@@ -15,12 +14,10 @@ def assign(rewards):
     rng = np.random.default_rng(0)
     features, actions = (th.as_tensor(rng.normal(size=(120, n)), dtype=th.float32) for n in (2, 1))
     steps = StepTable(np.arange(120), np.full(4, 30), np.zeros(4), np.zeros(4, dtype=bool), np.arange(4))
-    nets = CreditNetwork(2, 1, [8]), RewardPredictor(3, [8], nn.Tanh), SpreadPredictor(2, [8], nn.Tanh)
-    optimizer = th.optim.Adam([parameter for net in nets for parameter in net.parameters()], lr=1e-3)
-    before = nets[2].net[0].weight.clone()
-    networks = CreditNetworks(*nets, optimizer)
-    weights, advantages, _ = assign_credit(networks, features, actions, rewards, steps, 0.9, 0.8, 0.5, 10, ONLINE)
-    return weights, advantages, not th.equal(before, nets[2].net[0].weight)
+    rule = AdvantageCredit(2, 1, [8], nn.Tanh)
+    before = rule.spread_net.net[0].weight.clone()
+    weights, advantages, _ = rule.assign(features, actions, rewards, steps, 0.9, 0.8, 0.5, 10, ONLINE)
+    return weights, advantages, not th.equal(before, rule.spread_net.net[0].weight)
 
 
 def test_rewards_that_are_all_alike_give_no_segment_an_advantage_and_teach_no_spread():

@@ -75,9 +75,9 @@ def names(folder) -> list[str]:
 
 
 def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
-    model.actor.n_averaged = 3
+    model.policy.planner.n_averaged = 3
     loaded = load_safe(save_safe(model, tmp_path / "model"))
-    assert loaded.actor.n_averaged == 3
+    assert loaded.policy.planner.n_averaged == 3
     observations = np.zeros((2, 3), dtype=np.float32)
     np.testing.assert_array_equal(
         loaded.predict(observations, deterministic=True)[0], model.predict(observations, deterministic=True)[0]
@@ -160,10 +160,10 @@ def test_arguments_that_are_no_numbers(small_gac, diary_env, tmp_path):
     assert loaded.policy_kwargs == model.policy_kwargs
     assert loaded.lr_schedule(0.75) == model.lr_schedule(0.75) == pytest.approx(5.5e-4)
     assert loaded.train_freq == model.train_freq
-    assert type(loaded.policy) is Planner and type(loaded.actor.features_extractor) is Wide
+    assert type(loaded.policy) is Planner and type(loaded.policy.features_extractor) is Wide
     assert loaded.policy.optimizer.param_groups[0]["betas"] == (0.8, 0.9)
-    for optimizer in ("optimizer", "credit_optimizer"):
-        states = [getattr(m.policy, optimizer).state_dict()["state"] for m in (loaded, model)]
+    for owner in ("policy", "credit"):
+        states = [getattr(m, owner).optimizer.state_dict()["state"] for m in (loaded, model)]
         assert states[0].keys() == states[1].keys() and len(states[0]) >= 4
         for index, state in states[1].items():
             assert all(th.equal(states[0][index][name], value) for name, value in state.items())

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from torch import nn
 from torch.distributions import Normal
 
-from sb3_gac.networks import FilmDecoder, PlanDecoder, PlanEncoder, PlanPrior, ReturnPredictor, TrajectoryModel
+from sb3_gac.networks import FilmDecoder, GaussianPrior, PlanDecoder, PlanEncoder, ReturnPredictor, TrajectoryModel
 from sb3_gac.networks.action_head import make_action_head
 
 FEATURES_DIM = 2
@@ -50,7 +50,7 @@ def make_linear_model(
     :param slopes: one row per member of the return predictor, of shape (n_members, plan_dim)
     """
     plan_dim = len(slopes[0])
-    prior = PlanPrior(FEATURES_DIM, plan_dim, [], nn.ReLU)
+    prior = GaussianPrior(FEATURES_DIM, plan_dim, [], nn.ReLU)
     prior.net[-1].bias.data = th.cat((th.full((plan_dim,), prior_mean), th.full((plan_dim,), prior_std).log()))
     predictor = ReturnPredictor(FEATURES_DIM, plan_dim, [], nn.ReLU, n_members=len(slopes))
     predictor.head.weight.data.zero_()[:, :plan_dim, 0] = th.tensor(slopes)
@@ -68,7 +68,7 @@ def linear_model() -> Callable[..., TrajectoryModel]:
 def neural_model() -> TrajectoryModel:
     """A model as it is used, a little trained: what it knows is arbitrary."""
     model = TrajectoryModel(
-        PlanPrior(FEATURES_DIM, 4, [16], nn.Tanh),
+        GaussianPrior(FEATURES_DIM, 4, [16], nn.Tanh),
         FilmDecoder(FEATURES_DIM, 4, spaces.Box(-1.0, 1.0, (3,), np.float32), [16], nn.Tanh),
         ReturnPredictor(FEATURES_DIM, 4, [16], nn.Tanh, n_members=3),
         ReturnPredictor(FEATURES_DIM, 4, [16], nn.Tanh, n_members=3),
@@ -82,7 +82,7 @@ def neural_model() -> TrajectoryModel:
 def senseless_model(request) -> tuple[TrajectoryModel, PlanEncoder]:
     """A model and its encoder, all numbers uniform in [0, 1]."""
     model = TrajectoryModel(
-        PlanPrior(FEATURES_DIM, 4, request.param, nn.ReLU),
+        GaussianPrior(FEATURES_DIM, 4, request.param, nn.ReLU),
         FilmDecoder(FEATURES_DIM, 4, spaces.Box(-1.0, 1.0, (3,), np.float32), request.param, nn.ReLU),
         ReturnPredictor(FEATURES_DIM, 4, request.param, nn.ReLU, n_members=3),
     )

@@ -6,7 +6,7 @@ import torch as th
 from gymnasium import spaces
 from torch import nn
 
-from sb3_gac.networks import FilmDecoder, PlanPrior, ReturnPredictor, TrajectoryModel
+from sb3_gac.networks import FilmDecoder, GaussianPrior, ReturnPredictor, TrajectoryModel
 
 FEATURES_DIM, PLAN_DIM, BATCH_SIZE, N_STEPS = 4, 3, 5, 6
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -14,7 +14,7 @@ BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 def make_model(net_arch=(8,), space=BOX, activation_fn=nn.ReLU) -> TrajectoryModel:
     return TrajectoryModel(
-        PlanPrior(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn),
+        GaussianPrior(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn),
         FilmDecoder(FEATURES_DIM, PLAN_DIM, space, list(net_arch), activation_fn),
         ReturnPredictor(FEATURES_DIM, PLAN_DIM, list(net_arch), activation_fn),
     )

@@ -90,8 +90,8 @@ def test_more_starts_than_trajectories_are_refused(small_gac: Any, diary_env: An
 
 def test_the_noise_of_a_plan_is_what_the_prior_makes_it_from(small_gac: Any, diary_env: Any) -> None:
     model = small_gac(diary_env())
-    starts, noise = th.randn(4, 3), th.randn(4, model.actor.plan_dim)
-    plans = model.actor.model.plan_prior(model.actor.extract_features(starts)).at(noise).detach()
+    starts, noise = th.randn(4, 3), th.randn(4, model.policy.plan_dim)
+    plans = model.policy.model.plan_prior(model.policy.extract_features(starts)).at(noise).detach()
     with th.no_grad():
         np.testing.assert_allclose(_coordinates(model, plans, starts, use_noise=True), noise, atol=1e-5)
         np.testing.assert_array_equal(_coordinates(model, plans, starts, use_noise=False), plans)

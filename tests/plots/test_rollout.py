@@ -54,13 +54,13 @@ def test_a_sampled_plan_is_followed_for_its_horizon(
 ) -> None:
     env = Plane(5)
     model = small_gac(env, policy_kwargs=dict(plan_horizon=plan_horizon, replan_freq=2))
-    followed, act = [], model.actor.forward
+    followed, act = [], model.policy.forward
     monkeypatch.setattr(
-        model.actor,
+        model.policy,
         "forward",
-        lambda obs, plans, ages, **kwargs: (followed.append((plans, ages)), act(obs, plans, ages, **kwargs))[1],
+        lambda obs, deterministic, plans, ages: (followed.append((plans, ages)), act(obs, deterministic, plans, ages))[1],
     )
-    monkeypatch.setattr(model.actor, "plan", None)  # nothing is searched for
+    monkeypatch.setattr(model.policy, "plan", None)  # nothing is searched for
     roll_out(model, [env], 5, "prior")
     assert [age.item() for _, age in followed] == ages
     is_renewed = [bool((plans != last).any()) for (plans, _), (last, _) in pairwise([followed[0], *followed])]
