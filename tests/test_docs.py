@@ -129,7 +129,7 @@ def parameters(*classes: Any) -> dict[str, Any]:
 def test_every_parameter_is_on_the_page_with_its_default() -> None:
     text = (ROOT / "docs" / "parameters.md").read_text("utf-8")
     of_gac, of_policy = text.split("## `policy_kwargs`")
-    for part, expected in ((of_gac, parameters(GAC)), (of_policy, parameters(LatentPlanPolicy, Planner))):
+    for part, expected in ((of_gac, parameters(GAC)), (of_policy, parameters(Planner, LatentPlanPolicy))):
         rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", part, flags=re.MULTILINE))
         assert rows.keys() == expected.keys()
         for name, default in expected.items():

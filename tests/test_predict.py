@@ -191,7 +191,7 @@ def test_inference_leaves_no_gradient(small_gac, make_dataset):
 
 def test_a_return_can_be_asked_for(model, monkeypatch):
     """Plans are ordered by the returns asked for, as the return predictor sees them."""
-    monkeypatch.setattr(model.policy, "n_averaged", 1)  # the average of plans need not be ordered as they are
+    monkeypatch.setattr(model.policy.planner, "n_averaged", 1)  # the average of plans need not be ordered as they are
     obs = th.as_tensor(observations(50))
     features = model.policy.extract_features(obs)
     predictor = model.policy.model.return_predictor

@@ -196,11 +196,18 @@ def test_a_folder_in_the_way_and_a_link(model, tmp_path):
     np.testing.assert_array_equal(act(GAC.load(tmp_path / "target.zip")), act(model))
 
 
-def test_every_policy_network_is_saved_as_plain_tensors(model, saved):
-    with zipfile.ZipFile(saved) as archive, archive.open("policy.pth") as file:
-        tensors = th.load(io.BytesIO(file.read()), weights_only=True)
-    assert {tensor.dtype for tensor in tensors.values()} == {th.float32, th.float64}
-    assert {name.split(".")[0] for name in tensors} == {"model", "encoder", "planner", "standardizer"}
+@pytest.mark.parametrize(
+    ("file", "networks"),
+    [
+        ("policy.pth", {"model", "encoder", "planner", "standardizer"}),
+        ("credit.pth", {"credit_net", "reward_net", "spread_net"}),
+    ],
+)
+def test_every_network_is_saved_as_plain_tensors(saved, file, networks):
+    with zipfile.ZipFile(saved) as archive, archive.open(file) as stream:
+        tensors = th.load(io.BytesIO(stream.read()), weights_only=True)
+    assert {tensor.dtype for tensor in tensors.values()} <= {th.float32, th.float64}
+    assert {name.split(".")[0] for name in tensors} == networks
 
 
 def test_no_arrays_no_networks_in_the_attributes(saved):
