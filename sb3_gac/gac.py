@@ -277,17 +277,21 @@ class GAC(OfflineAlgorithm):
         return -(self.effective_horizon * terms.action_log_prob + predictions - kl_coef * terms.kl).mean()
 
     def _step(self, loss: th.Tensor, terms: ElboTerms) -> None:
-        """One gradient step, unless it would make the weights NaN."""
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         loss.backward()
         grad_norm = th.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], self.max_grad_norm)
-        if not (th.isfinite(loss) and th.isfinite(grad_norm)):
-            culprits = [name for name, term in terms._asdict().items() if not th.isfinite(term).all()]
-            culprits = culprits or ["gradient" if th.isfinite(loss) else "loss"]
-            raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
+        self._check_finite(terms, loss, grad_norm)
         optimizer.step()
         self._n_updates += 1
+
+    def _check_finite(self, terms: ElboTerms, loss: th.Tensor, grad_norm: th.Tensor) -> None:
+        """Stop before a step that would make the weights NaN, and say what was not finite."""
+        if th.isfinite(loss) and th.isfinite(grad_norm):
+            return
+        culprits = [name for name, term in terms._asdict().items() if not th.isfinite(term).all()]
+        culprits = culprits or ["gradient" if th.isfinite(loss) else "loss"]
+        raise ValueError(f"the loss is not finite after {self._n_updates} updates: {', '.join(culprits)}")
 
     @th.no_grad()
     def infer_plans(self, batch: TrajectoryBatch) -> th.Tensor:

@@ -310,7 +310,7 @@ class TestErrors:
 
     def test_another_schema(self, saved):
         change(saved, schema_version=4, versions={"sb3_gac": "9.1"})
-        with pytest.raises(ValueError, match=r"schema version 3, this version .* reads 2 .*9\.1"):
+        with pytest.raises(ValueError, match=r"schema version 4, this version .* reads 3 .*9\.1"):
             load_safe(saved)
 
     @pytest.mark.parametrize(
