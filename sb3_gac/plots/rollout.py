@@ -33,7 +33,9 @@ def roll_out(
     policy = None
     if kind == "prior":
         policy = follow_prior(model.policy, is_random=True)
-        policy.planner.replan_freq = policy.plan_horizon or policy.planner.replan_freq  # a sampled plan is followed for its horizon
+        policy.planner.replan_freq = (
+            policy.plan_horizon or policy.planner.replan_freq
+        )  # a sampled plan is followed for its horizon
     is_deterministic = kind != "explore"
     return [
         trajectory
