@@ -31,7 +31,7 @@ N_STEPS, N_IMAGE_STEPS = 8, 2
 # Environment steps after which advantages are estimated anew: a fraction of those in the buffer, within these bounds
 ADVANTAGE_GROWTH, MIN_ADVANTAGE_FREQ, MAX_ADVANTAGE_FREQ = 0.2, 100, 1000
 FEATURES_BATCH = 4096  # observations that go through the features extractor at once
-# Episodes after which half of those that start still follow a random policy
+# Episodes after which half of those that start still follow a random policy, once some have done better than others
 N_RANDOM_EPISODES = 10
 
 
@@ -48,8 +48,8 @@ class GAC(OfflineAlgorithm):
     :param env: Environment to learn in; ``None`` to learn from a data set alone.
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
     :param buffer_size: Transitions that the replay buffer holds.
-    :param learning_starts: Environment steps before the first gradient step online. Episodes that start until then follow
-        random policies, later ones ever more rarely, and none after offline learning.
+    :param learning_starts: Environment steps before the first gradient step online. Episodes that start until then, and until
+        some have done better than others, follow random policies; later ones ever more rarely, and none after offline learning.
     :param batch_size: Segments, or trajectories, per gradient step.
     :param gamma: Discount of values, and so of the advantages of steps and segments; returns are undiscounted.
     :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
@@ -170,6 +170,7 @@ class GAC(OfflineAlgorithm):
         self.target_return: TargetReturn | None = None
         self._log_kl_coef = 0.0
         self._credited_steps: int | None = None  # ever written to the replay buffer, when advantages were last estimated
+        self._informed_since: int | None = None  # episode
         self._random_policies: RandomPolicies | None = None
         self._last_plans: PlanState | None = None
 
@@ -343,6 +344,7 @@ class GAC(OfflineAlgorithm):
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
         if self.advantage_temperature is None and self.policy.plan_horizon is None:
+            self._inform(self._knows_returns)
             return
         self.policy.set_training_mode(False)
         tables = [buffer.steps() for buffer in buffers]
@@ -370,8 +372,14 @@ class GAC(OfflineAlgorithm):
                 table.indices, credit.weights[own], None if credit.advantages is None else credit.advantages[own]
             )
             start = own.stop
+        self._inform(any(np.ptp(part) > 0 for part in (credit.weights, credit.advantages) if part is not None))
         for name, value in credit.logs.items():
             self.logger.record(f"train/{name}", value)
+
+    def _inform(self, is_informative: bool) -> None:
+        """Remember since which episode some actions are known to be better than others."""
+        if self._informed_since is None and is_informative:
+            self._informed_since = self._episode_num
 
     @th.no_grad()
     def _features_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
@@ -422,7 +430,7 @@ class GAC(OfflineAlgorithm):
 
     def _begin_episodes(self, is_start: Array, learning_starts: int) -> None:
         """
-        Decide what the episodes that start follow: random policies before learning starts, then ever fewer of them.
+        Decide what the episodes that start follow: random policies until some have done better than others, then ever fewer.
 
         A model that has learnt offline knows where to go.
         """
@@ -430,7 +438,8 @@ class GAC(OfflineAlgorithm):
         n_starts = int(is_start.sum())
         if n_starts == 0:
             return
-        random_ratio = N_RANDOM_EPISODES / max(N_RANDOM_EPISODES + self._episode_num, 1)
+        n_informed = 0 if self._informed_since is None else self._episode_num - self._informed_since
+        random_ratio = N_RANDOM_EPISODES / (N_RANDOM_EPISODES + n_informed)
         if self._n_offline_updates > 0:
             random_ratio = 0.0
         elif self.num_timesteps < learning_starts:

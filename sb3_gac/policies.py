@@ -74,7 +74,7 @@ class LatentPlanPolicy(BasePolicy):
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         plan_dim: int = 16,
-        plan_horizon: int | None = 20,
+        plan_horizon: int | None = 10,
         n_critics: int = 5,
         prior: str = "gaussian",
         decoder: str = "film",

@@ -26,15 +26,14 @@ class Planner(nn.Module):
     :param noise_dim: Size of the noise that a plan is made of, see :class:`~sb3_gac.networks.PlanPrior`.
     :param plan_horizon: Steps that a plan is made for; ``None``: the whole trajectory.
     :param n_candidates: Prior plans compared when a plan is made.
-    :param n_averaged: Best candidates averaged into the plan when exploiting; 1 follows the best one.
-    :param exploit_steps: Gradient steps on the best candidates when exploiting.
+    :param exploit_steps: Gradient steps on the best candidate when exploiting.
     :param explore_steps: Langevin steps when exploring.
     :param replan_freq: Steps after which a policy that exploits makes its plan anew, at most ``plan_horizon``. Exploration
         follows a plan for its horizon; plans of whole trajectories are never renewed.
     """
 
     # Arguments that are looked at whenever a plan is made or renewed, as evaluations on the way do
-    settings: ClassVar[tuple[str, ...]] = ("n_averaged", "exploit_steps", "explore_steps", "replan_freq")
+    settings: ClassVar[tuple[str, ...]] = ("exploit_steps", "explore_steps", "replan_freq")
 
     target_return: th.Tensor
     candidate_noise: th.Tensor
@@ -44,7 +43,6 @@ class Planner(nn.Module):
         noise_dim: int,
         plan_horizon: int | None,
         n_candidates: int = 256,
-        n_averaged: int = 16,
         exploit_steps: int = 0,
         explore_steps: int = 0,
         replan_freq: int = 5,
@@ -52,11 +50,10 @@ class Planner(nn.Module):
         super().__init__()
         self.plan_horizon = plan_horizon
         self.n_candidates = n_candidates
-        self.n_averaged = n_averaged
         self.exploit_steps = exploit_steps
         self.explore_steps = explore_steps
         self.replan_freq = replan_freq
-        check_at_least(self, n_candidates=1, n_averaged=1, exploit_steps=0, explore_steps=0, replan_freq=1)
+        check_at_least(self, n_candidates=1, exploit_steps=0, explore_steps=0, replan_freq=1)
         self._made_with = {name: getattr(self, name) for name in self.settings}
         self.register_buffer("target_return", th.zeros(()))
         # Exploitation is deterministic: its candidates are fixed, evenly spread normal noise, the mean plan first
@@ -101,7 +98,7 @@ class Planner(nn.Module):
         :param first_features: Features of the observations to plan from, of shape ``(n_envs, features_dim)``.
         :param target_return: Return asked for in env units, of shape ``(n_envs,)``; ``None`` for the largest.
         """
-        return exploit_plan(model, first_features, self.candidate_noise, self.n_averaged, self.exploit_steps, target_return)
+        return exploit_plan(model, first_features, self.candidate_noise, self.exploit_steps, target_return)
 
     def explore(
         self, model: TrajectoryModel, predictor: ReturnPredictor, first_features: th.Tensor, target: th.Tensor
