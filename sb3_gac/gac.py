@@ -49,7 +49,7 @@ class GAC(OfflineAlgorithm):
     :param learning_rate: Learning rate of all networks, or a function of the progress remaining (from 1 to 0).
     :param buffer_size: Transitions that the replay buffer holds.
     :param learning_starts: Environment steps before the first gradient step online. Episodes that start until then, and until
-        some have done better than others, follow random policies; later ones ever more rarely, and none after offline learning.
+        some have done better than others, follow random policies; later ones ever more rarely, none after offline learning.
     :param batch_size: Segments, or trajectories, per gradient step.
     :param gamma: Discount of values, and so of the advantages of steps and segments; returns are undiscounted.
     :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
@@ -170,7 +170,8 @@ class GAC(OfflineAlgorithm):
         self.target_return: TargetReturn | None = None
         self._log_kl_coef = 0.0
         self._credited_steps: int | None = None  # ever written to the replay buffer, when advantages were last estimated
-        self._informed_since: int | None = None  # episode
+        self._is_informed = False  # whether some actions have ever been known to be better than others
+        self._n_informed_episodes = 0
         self._random_policies: RandomPolicies | None = None
         self._last_plans: PlanState | None = None
 
@@ -344,7 +345,7 @@ class GAC(OfflineAlgorithm):
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
         if self.advantage_temperature is None and self.policy.plan_horizon is None:
-            self._inform(self._knows_returns)
+            self._is_informed |= self._knows_returns
             return
         self.policy.set_training_mode(False)
         tables = [buffer.steps() for buffer in buffers]
@@ -372,14 +373,9 @@ class GAC(OfflineAlgorithm):
                 table.indices, credit.weights[own], None if credit.advantages is None else credit.advantages[own]
             )
             start = own.stop
-        self._inform(any(np.ptp(part) > 0 for part in (credit.weights, credit.advantages) if part is not None))
+        self._is_informed |= any(np.ptp(part) > 0 for part in (credit.weights, credit.advantages) if part is not None)
         for name, value in credit.logs.items():
             self.logger.record(f"train/{name}", value)
-
-    def _inform(self, is_informative: bool) -> None:
-        """Remember since which episode some actions are known to be better than others."""
-        if self._informed_since is None and is_informative:
-            self._informed_since = self._episode_num
 
     @th.no_grad()
     def _features_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
@@ -417,6 +413,7 @@ class GAC(OfflineAlgorithm):
 
     def _end_episode(self, episode_return: float) -> None:
         assert self.target_return is not None
+        self._n_informed_episodes += self._is_informed
         self.target_return.update(episode_return)
         self._tell_target()
 
@@ -438,8 +435,7 @@ class GAC(OfflineAlgorithm):
         n_starts = int(is_start.sum())
         if n_starts == 0:
             return
-        n_informed = 0 if self._informed_since is None else self._episode_num - self._informed_since
-        random_ratio = N_RANDOM_EPISODES / (N_RANDOM_EPISODES + n_informed)
+        random_ratio = N_RANDOM_EPISODES / (N_RANDOM_EPISODES + self._n_informed_episodes)
         if self._n_offline_updates > 0:
             random_ratio = 0.0
         elif self.num_timesteps < learning_starts:

@@ -43,7 +43,6 @@ def test_numbers_out_of_range(small_gac, diary_env, name, value, expected, has_e
         ("plan_horizon", 0, "at least 1 or None"),
         ("n_critics", 0, "at least 1"),
         ("n_candidates", 0, "at least 1"),
-        ("n_averaged", 0, "at least 1"),
         ("exploit_steps", -1, "at least 0"),
         ("explore_steps", -1, "at least 0"),
         ("replan_freq", 0, "at least 1"),

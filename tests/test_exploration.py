@@ -93,6 +93,7 @@ def test_fewer_and_fewer_episodes_are_random(small_gac, diary_env, monkeypatch):
     monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 20)
     np.random.seed(0)
     model = small_gac(diary_env(length=1), learning_starts=0, gradient_steps=0, buffer_size=1000)
+    model._is_informed = True
     is_random = []
     model.learn(400, callback=lambda locals_, _: is_random.append(model._behaviours[0] == Behaviour.RANDOM) or True)
     expected = sum(20 / (20 + episode) for episode in range(400))
@@ -100,12 +101,28 @@ def test_fewer_and_fewer_episodes_are_random(small_gac, diary_env, monkeypatch):
     assert sum(is_random[:100]) > 2 * sum(is_random[-100:]) > 0
 
 
+def test_episodes_are_random_until_some_have_done_better_than_others(small_gac, diary_env, monkeypatch):
+    """What is learnt from outcomes that are all alike leads nowhere."""
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 1e-9)
+    model = small_gac(
+        gym.wrappers.TransformReward(diary_env(), lambda reward: 0.0), learning_starts=10, train_freq=10, gradient_steps=1
+    )
+    behaviours = []
+    model.learn(200, callback=lambda locals_, _: behaviours.append(model._behaviours[0]) or True)
+    assert set(behaviours) == {Behaviour.RANDOM}
+    model._is_informed = True
+    behaviours.clear()
+    model.learn(50, callback=lambda locals_, _: behaviours.append(model._behaviours[0]) or True, reset_num_timesteps=False)
+    assert Behaviour.RANDOM not in behaviours[10:]
+
+
 @pytest.mark.parametrize("explore_ratio", [0.0, 0.25, 1.0])
 def test_as_many_episodes_explore_as_asked_for_and_the_others_act_as_an_evaluation_would(
     small_gac, diary_env, monkeypatch, explore_ratio
 ):
-    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 0)
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 1e-9)
     model = small_gac(diary_env(length=1), learning_starts=0, gradient_steps=0, buffer_size=1000, explore_ratio=explore_ratio)
+    model._is_informed, model._n_informed_episodes = True, 1
     np.random.seed(0)
     behaviours = []
     with mock.patch.object(model.policy, "predict", wraps=model.policy.predict) as predict:

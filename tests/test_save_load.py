@@ -99,14 +99,14 @@ def test_the_loaded_model_acts_the_same(model, saved):
 
 
 def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
-    model.policy.planner.n_averaged, model.policy.planner.replan_freq = 3, 2
+    model.policy.planner.exploit_steps, model.policy.planner.replan_freq = 3, 2
     model.save(tmp_path / "model")
     model.policy.save(tmp_path / "policy")
     loaded = GAC.load(tmp_path / "model")
     for policy in (loaded.policy, LatentPlanPolicy.load(tmp_path / "policy")):
-        assert (policy.planner.n_averaged, policy.planner.replan_freq) == (3, 2)
+        assert (policy.planner.exploit_steps, policy.planner.replan_freq) == (3, 2)
         np.testing.assert_array_equal(act(policy), act(model))
-    assert loaded.policy_kwargs == {"net_arch": [16], "n_candidates": 8, "n_averaged": 3, "replan_freq": 2}
+    assert loaded.policy_kwargs == {"net_arch": [16], "n_candidates": 8, "exploit_steps": 3, "replan_freq": 2}
 
 
 def test_a_model_of_a_data_set(small_gac, make_dataset, tmp_path):
@@ -455,7 +455,6 @@ class TestPolicy:
             plan_horizon=7,
             n_critics=2,
             n_candidates=5,
-            n_averaged=3,
             exploit_steps=1,
             explore_steps=2,
             replan_freq=4,

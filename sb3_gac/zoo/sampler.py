@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
 NET_ARCHS = {"small": [64, 64], "medium": [128, 128], "big": [256, 256]}
 # Names whose value is an exponent of two
-POWERS = ("batch_size", "plan_dim", "n_averaged")
-POLICY_KWARGS = ("net_arch", "plan_dim", "plan_horizon", "n_averaged")
+POWERS = ("batch_size", "plan_dim")
+POLICY_KWARGS = ("net_arch", "plan_dim", "plan_horizon")
 
 # How many gradient steps are made per environment step is not searched: it is the budget that the others are compared at.
 
@@ -31,8 +31,7 @@ def suggest_learning(trial: "optuna.Trial") -> dict[str, Any]:
         "gamma": trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995]),
         "gae_lambda": trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0]),
         "advantage_temperature": trial.suggest_categorical("advantage_temperature", [None, 0.25, 0.5, 1.0]),
-        "n_averaged_pow": trial.suggest_int("n_averaged_pow", 0, 8),
-        "plan_horizon": trial.suggest_categorical("plan_horizon", [None, 10, 20, 40]),
+        "plan_horizon": trial.suggest_categorical("plan_horizon", [None, 5, 10, 20]),
     }
 
 

@@ -22,15 +22,15 @@ JOB = Job("gac", "maze2d-umaze", overrides={"offline_gradient_steps": 800, "poli
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """In place of a training: its value is the number of averaged plans, and it evaluates twice on the way."""
+    """In place of a training: its value is minus the effective horizon, and it evaluates twice on the way."""
     seen: list[Job] = []
 
     def run_job(job: Job, eval_freq: int, n_eval_episodes: int, tell: Any) -> dict[str, Any]:
         assert eval_freq == 100  # an eighth
         seen.append(job)
         for step in (1, 2, 3):
-            tell(step, -float(job.overrides["policy_kwargs.n_averaged"]))
-        value = -float(job.overrides["policy_kwargs.n_averaged"])
+            tell(step, -float(job.overrides["effective_horizon"]))
+        value = -float(job.overrides["effective_horizon"])
         return {"score": value, "mean_return": -value, "online_score": np.nan, "online_mean_return": 7.0}
 
     monkeypatch.setattr(tune, "run_job", run_job)
@@ -44,7 +44,7 @@ def test_a_study_goes_on_until_it_has_all_its_trials(tmp_path: Path, jobs: list[
     search(JOB, study, 4, 1)
     search(JOB, study, 4, 1)
     assert len(study.trials) == len(jobs) == 4
-    assert study.best_value == max(-float(job.overrides["policy_kwargs.n_averaged"]) for job in jobs)
+    assert study.best_value == max(-float(job.overrides["effective_horizon"]) for job in jobs)
     assert study.best_trial.user_attrs["overrides"] in [job.overrides for job in jobs]
 
 

@@ -17,15 +17,16 @@ class CrossEntropyPlanner(Planner):
     The samples are the fixed candidates, shifted and scaled: nothing is random.
 
     :param n_rounds: How often it is fitted.
+    :param n_elites: Best samples that it is fitted to.
     :param kwargs: See :class:`Planner`.
     """
 
-    settings: ClassVar[tuple[str, ...]] = (*Planner.settings, "n_rounds")
+    settings: ClassVar[tuple[str, ...]] = (*Planner.settings, "n_rounds", "n_elites")
 
-    def __init__(self, noise_dim: int, plan_horizon: int | None, n_rounds: int = 4, **kwargs: Any) -> None:
-        self.n_rounds = n_rounds
+    def __init__(self, noise_dim: int, plan_horizon: int | None, n_rounds: int = 4, n_elites: int = 16, **kwargs: Any) -> None:
+        self.n_rounds, self.n_elites = n_rounds, n_elites
         super().__init__(noise_dim, plan_horizon, **kwargs)
-        check_at_least(self, n_rounds=1)
+        check_at_least(self, n_rounds=1, n_elites=1)
 
     @th.no_grad()
     def exploit(self, model: TrajectoryModel, first_features: th.Tensor, target_return: th.Tensor | None = None) -> th.Tensor:
@@ -39,7 +40,7 @@ class CrossEntropyPlanner(Planner):
             noise = mean + std * self.candidate_noise  # (n_envs, n_candidates, noise_dim)
             scores = plan_score(model, prior.at(noise).flatten(0, 1), contexts, targets).view(n_envs, n_candidates)
             scores = scores - PRIOR_WEIGHT * 0.5 * noise.square().sum(dim=-1)
-            best = scores.topk(min(self.n_averaged, n_candidates), dim=1).indices.unsqueeze(-1)
+            best = scores.topk(min(self.n_elites, n_candidates), dim=1).indices.unsqueeze(-1)
             elites = noise.gather(1, best.expand(-1, -1, noise_dim))
             mean, std = elites.mean(dim=1, keepdim=True), elites.std(dim=1, correction=0, keepdim=True)
         return prior.at(mean).squeeze(1)

@@ -23,16 +23,16 @@ def test_it_finds_the_best_plan_of_a_linear_model():
     predictor.head.bias.data.zero_()
     decoder = FilmDecoder(3, 3, ACTION, [], nn.ReLU)
     model = TrajectoryModel(GaussianPrior(2, 3, [], nn.ReLU), decoder, predictor)
-    plans = CrossEntropyPlanner(3, None, n_rounds=12, n_candidates=512, n_averaged=64).plan(model, th.zeros(2, 2), True)
+    plans = CrossEntropyPlanner(3, None, n_rounds=12, n_candidates=512, n_elites=64).plan(model, th.zeros(2, 2), True)
     th.testing.assert_close(plans, (slope / PRIOR_WEIGHT).expand(2, 3), rtol=0, atol=0.1)
 
 
 def test_it_is_chosen_by_name_plans_and_is_saved(small_gac, make_dataset, diary_env, monkeypatch, tmp_path):
     monkeypatch.setitem(PLANNERS, "cross_entropy", CrossEntropyPlanner)
-    model = small_gac(policy_kwargs=dict(planner="cross_entropy", n_rounds=2, n_averaged=4)).learn_offline(make_dataset(), 20)
+    model = small_gac(policy_kwargs=dict(planner="cross_entropy", n_rounds=2, n_elites=4)).learn_offline(make_dataset(), 20)
     model.set_env(diary_env())
     model.learn(30)
-    by_sampling = small_gac(policy_kwargs=dict(n_averaged=4)).learn_offline(make_dataset(), 0)
+    by_sampling = small_gac().learn_offline(make_dataset(), 0)
     actions, _ = model.predict(OBSERVATIONS, deterministic=True)
     np.testing.assert_array_equal(model.predict(OBSERVATIONS, deterministic=True)[0], actions)
     by_sampling.policy.load_state_dict(model.policy.state_dict())

@@ -66,7 +66,7 @@ def test_the_divergence_of_a_component_that_stands_alone_is_its_surprise():
 @pytest.mark.parametrize("plan_horizon", [3, None])
 def test_it_is_learnt_searched_and_saved(small_gac, make_dataset, diary_env, monkeypatch, tmp_path, plan_horizon):
     monkeypatch.setitem(PRIORS, "mixture", MixturePrior)
-    planning = dict(plan_horizon=plan_horizon, n_averaged=1, exploit_steps=2, explore_steps=2)
+    planning = dict(plan_horizon=plan_horizon, exploit_steps=2, explore_steps=2)
     model = small_gac(policy_kwargs=dict(prior="mixture", **planning), posterior_steps=2).learn_offline(make_dataset(), 20)
     before = model.policy.model.prior.net[-1].bias.clone()
     model.set_env(diary_env())

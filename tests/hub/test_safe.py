@@ -75,9 +75,9 @@ def names(folder) -> list[str]:
 
 
 def test_settings_of_acting_that_were_changed_come_back(model, tmp_path):
-    model.policy.planner.n_averaged = 3
+    model.policy.planner.replan_freq = 3
     loaded = load_safe(save_safe(model, tmp_path / "model"))
-    assert loaded.policy.planner.n_averaged == 3
+    assert loaded.policy.planner.replan_freq == 3
     observations = np.zeros((2, 3), dtype=np.float32)
     np.testing.assert_array_equal(
         loaded.predict(observations, deterministic=True)[0], model.predict(observations, deterministic=True)[0]

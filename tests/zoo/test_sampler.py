@@ -26,7 +26,6 @@ SMALLEST: dict[str, Any] = {
     "plan_dim_pow": 2,
     "effective_horizon": 4.0,
     "target_kl": 0.5,
-    "n_averaged_pow": 0,
     "plan_horizon": None,
     "gamma": 0.98,
     "gae_lambda": 1.0,
@@ -49,7 +48,6 @@ def test_what_is_suggested_is_converted() -> None:
             "net_arch": [64, 64],
             "plan_dim": 4,
             "plan_horizon": None,
-            "n_averaged": 1,
         },
         "explore_ratio": 0.1,
     }
