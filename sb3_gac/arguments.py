@@ -1,6 +1,8 @@
 """Which arguments of GAC and of its policy make sense."""
 
+import inspect
 import math
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -58,6 +60,25 @@ def choose(argument: str, registry: Mapping[str, Choice], name: str) -> Choice:
     if name not in registry:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, registry))}, got {name!r}")
     return registry[name]
+
+
+def without_peers_arguments(arguments: Mapping[str, Any], is_of_policy: bool = False) -> dict[str, Any]:
+    """
+    Arguments that no peer of GAC has, warning of the others: a script keeps running when ``SAC`` becomes ``GAC`` in it.
+
+    :param arguments: Keyword arguments that GAC, or its policy, has no use for.
+    :param is_of_policy: Whether they are those of the policy.
+    """
+    if not arguments:
+        return {}
+    from sb3_contrib import TQC  # it takes as long to import as all of GAC
+    from stable_baselines3 import SAC
+
+    peers = [algorithm.policy_aliases["MlpPolicy"] if is_of_policy else algorithm for algorithm in (SAC, TQC)]
+    known = {name for peer in peers for name in inspect.signature(peer).parameters}
+    if ignored := [name for name in arguments if name in known]:
+        warnings.warn(f"GAC ignores {', '.join(ignored)}: arguments of SAC or TQC that it has no use for", stacklevel=3)
+    return {name: value for name, value in arguments.items() if name not in known}
 
 
 def _check(owner: Any, name: str, is_right: bool, expected: str) -> None:

@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import get_actor_critic_arch
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from sb3_gac.arguments import check_arguments, choose
+from sb3_gac.arguments import check_arguments, choose, without_peers_arguments
 from sb3_gac.credit import CREDIT_RULES, OFFLINE, ONLINE, CreditRule
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import scale_actions
@@ -81,6 +81,7 @@ class GAC(OfflineAlgorithm):
     :param seed: Seed of all random numbers.
     :param device: PyTorch device.
     :param _init_setup_model: Whether to build the networks at once.
+    :param peers_arguments: Arguments that only SAC and TQC have; ignored with a warning.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -129,7 +130,10 @@ class GAC(OfflineAlgorithm):
         seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
+        **peers_arguments: Any,
     ) -> None:
+        for name in without_peers_arguments(peers_arguments):
+            raise TypeError(f"GAC.__init__() got an unexpected keyword argument {name!r}")
         super().__init__(
             policy,
             env,

@@ -18,7 +18,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_gac.arguments import check_at_least, choose
+from sb3_gac.arguments import check_at_least, choose, without_peers_arguments
 from sb3_gac.inference import PLANNERS
 from sb3_gac.networks import (
     DECODERS,
@@ -57,7 +57,8 @@ class LatentPlanPolicy(BasePolicy):
     :param prior: Prior over plans, a name of ``sb3_gac.networks.PRIORS``.
     :param decoder: Decoder of plans, a name of ``sb3_gac.networks.DECODERS``.
     :param planner: How plans are made, a name of ``sb3_gac.inference.PLANNERS``.
-    :param planner_kwargs: The remaining keyword arguments go to the planner, see :class:`~sb3_gac.inference.Planner`.
+    :param planner_kwargs: The remaining keyword arguments go to the planner, see :class:`~sb3_gac.inference.Planner`. Those
+        that only the policies of SAC and TQC have are ignored with a warning.
     :raises ValueError: naming the argument that makes no sense, or the policy that observations are for.
     """
 
@@ -102,7 +103,7 @@ class LatentPlanPolicy(BasePolicy):
         self.plan_horizon = plan_horizon
         self.n_critics = n_critics
         self.parts = dict(prior=prior, decoder=decoder, planner=planner)
-        self.planner_kwargs = planner_kwargs
+        self.planner_kwargs = without_peers_arguments(planner_kwargs, is_of_policy=True)
         check_at_least(self, plan_dim=1, n_critics=1)
         if plan_horizon is not None and plan_horizon < 1:
             raise ValueError(f"plan_horizon must be at least 1 or None, got {plan_horizon!r}")
@@ -120,7 +121,7 @@ class LatentPlanPolicy(BasePolicy):
             None if plan_horizon is None else ReturnPredictor(features_dim, plan_dim, critic_arch, activation_fn, n_critics),
         )
         self.encoder = PlanEncoder(features_dim, self.encoded_dim, plan_dim, actor_arch, activation_fn)
-        self.planner = choose("planner", PLANNERS, planner)(self.model.prior.noise_dim, plan_horizon, **planner_kwargs)
+        self.planner = choose("planner", PLANNERS, planner)(self.model.prior.noise_dim, plan_horizon, **self.planner_kwargs)
         if not self.optimizer_kwargs and optimizer_class in (th.optim.Adam, th.optim.AdamW):
             self.optimizer_kwargs = dict(fused=True)  # one pass over the parameters: ten times faster on CPU
         self.optimizer = self.optimizer_class(

@@ -21,13 +21,25 @@ def test_one_script_for_both(diary_env, tmp_path, algorithm):
     assert model.predict(model.get_env().reset(), deterministic=True)[0].shape == (1, 2)
 
 
-@pytest.mark.parametrize("name", ["tau", "ent_coef", "target_update_interval", "use_sde", "n_steps", "batch_sise"])
+@pytest.mark.parametrize("name", ["tau", "ent_coef", "target_update_interval", "use_sde", "top_quantiles_to_drop_per_net"])
+def test_arguments_of_sac_and_tqc_are_ignored_with_a_warning(diary_env, name):
+    with pytest.warns(UserWarning, match=f"GAC ignores {name}: arguments of SAC or TQC"):
+        GAC("MlpPolicy", diary_env(), **{name: 1}, **small()).learn(10)
+
+
+@pytest.mark.parametrize("name", ["share_features_extractor", "n_quantiles", "use_expln"])
+def test_arguments_of_their_policies_are_ignored_with_a_warning(diary_env, name):
+    with pytest.warns(UserWarning, match=f"GAC ignores {name}: arguments of SAC or TQC"):
+        GAC("MlpPolicy", diary_env(), **small(**{name: 1}))
+
+
+@pytest.mark.parametrize("name", ["clip_range", "batch_sise"])
 def test_arguments_that_gac_does_not_know_are_refused(diary_env, name):
     with pytest.raises(TypeError, match=rf"GAC.__init__\(\) got an unexpected keyword argument '{name}'"):
         GAC("MlpPolicy", diary_env(), **{name: 1}, **small())
 
 
-@pytest.mark.parametrize("name", ["share_features_extractor", "n_quantiles", "use_expln", "net_arsh"])
+@pytest.mark.parametrize("name", ["ortho_init", "net_arsh"])
 def test_arguments_that_its_policy_does_not_know_are_refused(diary_env, name):
     with pytest.raises(TypeError, match=rf"Planner.__init__\(\) got an unexpected keyword argument '{name}'"):
         GAC("MlpPolicy", diary_env(), **small(**{name: 1}))
