@@ -338,14 +338,8 @@ class GAC(OfflineAlgorithm):
         if not buffers:
             raise RuntimeError("nothing to learn from: there is no data set and the replay buffer is empty")
         n_steps = 0 if self.replay_buffer is None else self.replay_buffer.n_rows * self.replay_buffer.n_envs
-        needs_advantages = self.policy.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers)
-        if self._credited_steps is not None and not needs_advantages:
-            n_held = min(self._credited_steps, self.buffer_size)
-            n_held += 0 if self.offline_buffer is None else self.offline_buffer.size()
-            freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
-            returns_are_new = not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers)
-            if abs(n_steps - self._credited_steps) < freq and not returns_are_new:  # loading may bring a smaller buffer
-                return
+        if not self._is_credit_due(n_steps):
+            return
         is_first, self._credited_steps = self._credited_steps is None, n_steps
         self._take_statistics()
         if self.advantage_temperature is None and self.policy.plan_horizon is None:
@@ -380,6 +374,20 @@ class GAC(OfflineAlgorithm):
         self._is_informed |= any(np.ptp(part) > 0 for part in (credit.weights, credit.advantages) if part is not None)
         for name, value in credit.logs.items():
             self.logger.record(f"train/{name}", value)
+
+    def _is_credit_due(self, n_steps: int) -> bool:
+        """Whether enough has come since credit was last assigned, or the first return, or a buffer without any."""
+        buffers = self._buffers()
+        if self._credited_steps is None:
+            return True
+        if self.policy.plan_horizon is not None and not all(buffer.knows_advantages for buffer in buffers):
+            return True
+        if not self._knows_returns and any(buffer.n_trajectories > 0 for buffer in buffers):
+            return True
+        n_held = min(self._credited_steps, self.buffer_size)
+        n_held += 0 if self.offline_buffer is None else self.offline_buffer.size()
+        freq = min(max(ADVANTAGE_GROWTH * n_held, MIN_ADVANTAGE_FREQ), MAX_ADVANTAGE_FREQ)
+        return abs(n_steps - self._credited_steps) >= freq  # loading may bring a smaller buffer
 
     @th.no_grad()
     def _features_of(self, buffer: TrajectoryReplayBuffer, table: StepTable) -> th.Tensor:
