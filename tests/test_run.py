@@ -274,7 +274,7 @@ def test_when_rollouts_plan(small_gac, diary_env, monkeypatch, plan_horizon, exp
     policy_kwargs = dict(plan_horizon=plan_horizon, replan_freq=3)
     kwargs = dict(explore_ratio=explore_ratio, policy_kwargs=policy_kwargs)
     model = small_gac(env, learning_starts=0, gradient_steps=0, **kwargs)
-    model._episode_num = 1
+    model._n_informed_episodes = 1
     with mock.patch.object(model.policy, "plan", wraps=model.policy.plan) as plan:
         model.learn(2 * 12, reset_num_timesteps=False)
     assert [len(call.args[0]) for call in plan.call_args_list] == n_planned
