@@ -2,7 +2,7 @@
 Learn, save without pickles, share on the Hugging Face Hub, and load what was shared.
 
     pip install ".[hub]" "gymnasium[classic-control]"
-    python examples/share_on_hub.py                                        # offline: saves and loads a folder
+    python examples/share_on_hub.py                                        # offline: saves and loads a file
     hf auth login                                                          # or set HF_TOKEN
     python examples/share_on_hub.py --repo-id your-name/gac-Pendulum-v1    # the same and the Hub
 
@@ -22,14 +22,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repo-id", help="repository to share the model in: your-name/gac-Pendulum-v1")
     parser.add_argument("--timesteps", type=int, default=4_000, help="environment steps to learn (default: 4000)")
-    parser.add_argument("--output", default="gac_pendulum", help="folder to save the model in")
+    parser.add_argument("--output", default="gac_pendulum", help="file to save the model in")
     options = parser.parse_args()
 
     env = gym.make("Pendulum-v1")
     model = GAC("MlpLatentPolicy", env, train_freq=(1, "episode"), gradient_steps=20, learning_starts=0, seed=0)
     model.learn(options.timesteps)
 
-    # Without a network: a folder of safetensors and plain JSON, which may be sent to anyone and loaded from anyone
+    # Without a network: a file of safetensors and plain JSON, which may be sent to anyone and loaded from anyone
     print("saved in", save_safe(model, options.output))
     compare(model, load_safe(options.output, env))
     if options.repo_id is None:

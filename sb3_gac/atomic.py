@@ -16,17 +16,16 @@ _PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}_(\d+)_[0-9a-f]{{32}}\.partial"
 
 
 @contextmanager
-def replace_when_complete(path: Path, follow_link: bool = True) -> Iterator[Path]:
+def replace_when_complete(path: Path) -> Iterator[Path]:
     """
     Yield a path beside another, for a file or a folder that takes the place of the other once it is complete.
 
     Whoever is interrupted while writing, or fails, leaves the old one as it was; what a killed process has left is removed.
 
-    :param path: The file or the folder to make, or a link to it; a file that is there is replaced.
-    :param follow_link: Whether a link stays, and what it leads to is replaced; ``False`` replaces the link.
+    :param path: The file or the folder to make; a file that is there is replaced. A link stays, what it leads to is replaced.
     :raises OSError: when there is a folder that is not empty.
     """
-    path = path.resolve() if follow_link else path.parent.resolve() / path.name
+    path = path.resolve()
     for leftover in path.parent.glob(".*.partial"):
         if _is_abandoned(leftover.name):
             _remove(leftover)

@@ -15,6 +15,7 @@ that is determined by ``reset(seed=...)``.
         model.learn(1_000_000 - model.num_timesteps, callback=callback, reset_num_timesteps=False)
 """
 
+import hashlib
 import json
 import os
 import pickle
@@ -33,7 +34,6 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_gac.atomic import discard, lock_folder, replace_when_complete
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.stored_buffer import read_buffer, write_buffer
-from sb3_gac.digest import file_digest
 from sb3_gac.gac import GAC
 from sb3_gac.offline_env import OfflineVecEnv
 
@@ -227,7 +227,7 @@ def _write(model: GAC, seed: int, folder: Path) -> None:
     }
     with (folder / STATE).open("wb") as stream:
         pickle.dump(state, stream, protocol=pickle.HIGHEST_PROTOCOL)
-    digests |= {file.name: file_digest(file) for file in sorted(folder.iterdir()) if file.name not in digests}
+    digests |= {file.name: _digest(file) for file in sorted(folder.iterdir()) if file.name not in digests}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2), encoding="utf-8")
 
 
@@ -244,6 +244,15 @@ def _link_offline_file(buffer: TrajectoryReplayBuffer, file: Path) -> str | None
     return digest
 
 
+def _digest(file: Path) -> str:
+    """SHA-256 of a file, read in pieces: replay buffers are large."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _verify(checkpoint: Path) -> list[str]:
     """Names of the files of a checkpoint, all of which are there and whole."""
     manifest = checkpoint / MANIFEST
@@ -257,7 +266,7 @@ def _verify(checkpoint: Path) -> list[str]:
         file = checkpoint / name
         if not file.is_file():
             raise ValueError(f"the checkpoint is incomplete: {file} is missing")
-        if file_digest(file) != digest:
+        if _digest(file) != digest:
             raise ValueError(f"the checkpoint is damaged: {file} is not what was written")
     return list(digests)
 

@@ -33,12 +33,10 @@ CHAINS = (
     "extra -> data",
     "gac -> evaluation -> plots -> hub -> zoo -> benchmarks",
     "gac -> checkpoint -> __init__",
-    "digest -> checkpoint",
-    "digest -> hub",
     "extra -> plots",
     "version -> hub -> __init__ -> benchmarks",
 )
-GUESTS = ("checkpoint", "digest", "evaluation", "extra", "hub", "plots", "zoo")
+GUESTS = ("checkpoint", "evaluation", "extra", "hub", "plots", "zoo")
 MOST_MODULES = 39
 # Arguments that a user may set: of GAC, and of its policy with those that it hands to the planner
 MOST_ARGUMENTS, MOST_POLICY_ARGUMENTS = 30, 18

@@ -88,7 +88,7 @@ def test_the_options_of_a_command_exist(page: str, command: str) -> None:
     module, *arguments = shlex.split(command, comments=True)
     options = [word.split("=")[0] for word in arguments if re.match(r"--?[a-z]", word)]
     if module.startswith("sb3_gac."):
-        pytest.importorskip({"sb3_gac.zoo": "rl_zoo3", "sb3_gac.hub": "huggingface_hub"}[module])
+        pytest.importorskip({"sb3_gac.zoo": "rl_zoo3"}[module])
         module += ".__main__"
         subcommand = arguments[: 2 if arguments[:1] == ["plots"] else 1]
         text = help_of(module) + help_of(module, *subcommand)

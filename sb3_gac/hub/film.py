@@ -1,12 +1,12 @@
 """The film of an episode."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_gac.extra import require
 from sb3_gac.type_aliases import Array
 
 DEFAULT_FPS = 30
@@ -14,7 +14,7 @@ DEFAULT_FPS = 30
 
 class Film:
     """
-    What the first environment shows of its first episode; whatever goes wrong ends the film, not the episode.
+    What the first environment shows of its first episode; whatever goes wrong ends the film with a warning, not the episode.
 
     :param file: The mp4 file.
     :param max_steps: Steps after which the film ends; 0 for no film.
@@ -22,9 +22,7 @@ class Film:
 
     def __init__(self, file: Path, max_steps: int) -> None:
         self.file = file
-        self.n_left = max_steps + 1  # with what is seen after the reset
-        self.missing = "none was asked for" if max_steps == 0 else ""  # why there is no film
-        self._is_over = max_steps == 0
+        self.n_left = max_steps + 1 if max_steps > 0 else 0  # with what is seen after the reset
         self._writer: Any = None
 
     def record(self, vec_env: VecEnv, dones: Array) -> None:
@@ -35,34 +33,31 @@ class Film:
         :param dones: Which episodes have ended, of shape ``(n_envs,)``.
         """
         # After the last step what would be seen is the start of the next episode
-        if self._is_over or dones[0] or self.n_left == 0:
+        if dones[0] or self.n_left == 0:
             return self.close()
         try:
-            self._take_picture(vec_env)
+            self._take_picture(vec_env.get_images()[0], vec_env.metadata.get("render_fps") or DEFAULT_FPS)
             self.n_left -= 1
         except Exception as error:  # renderers, their drivers and ffmpeg fail in ways of their own
-            self.missing = f"{type(error).__name__}: {error}".splitlines()[0]
+            warnings.warn(f"there is no film of an episode: {type(error).__name__}: {error}", stacklevel=2)
             self.close()
             self.file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """End the film."""
-        self._is_over = True
+        self.n_left = 0
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
-    def _take_picture(self, vec_env: VecEnv) -> None:
-        picture = vec_env.get_images()[0] if vec_env.render_mode == "rgb_array" else None
+    def _take_picture(self, picture: Array | None, fps: Any) -> None:
         if picture is None:
             raise ValueError("the environment renders no images")
         frame = np.ascontiguousarray(picture[..., :3], dtype=np.uint8)
         if self._writer is None:
-            require("hub", "imageio_ffmpeg")
             from imageio_ffmpeg import write_frames
 
             height, width, _ = frame.shape
-            fps = vec_env.metadata.get("render_fps") or DEFAULT_FPS
             # Browsers play no other pixels than these, which need even sizes
             options: dict[str, Any] = {"codec": "libx264", "macro_block_size": 2, "ffmpeg_log_level": "error"}
             self._writer = write_frames(self.file, (width, height), fps=fps, **options)

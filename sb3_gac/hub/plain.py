@@ -10,7 +10,6 @@ import math
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import gymnasium as gym
@@ -20,12 +19,13 @@ from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
-from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import REAL_DTYPES
 from sb3_gac.exploration import TargetReturn
 from sb3_gac.gac import GAC
+from sb3_gac.hub.normalization import Normalization
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MultiInputPolicy
 from sb3_gac.type_aliases import Array
 
@@ -34,9 +34,9 @@ Class = TypeVar("Class", bound=type)
 
 # Memory may be taken for a number before it is compared with anything; those of these fields take none
 MAX_NUMBER, MAX_COUNT = 10**6, 2**63 - 1
-_COUNTS = ("buffer_size", "learning_starts", "seed", "start", "progress")
+_COUNTS = ("buffer_size", "learning_starts", "seed", "progress")
 # Fields that hold dicts, with any keys, of what they hold themselves
-_OF_ONE_KIND = ("spaces", "obs_rms")
+_OF_ONE_KIND = ("spaces", "obs_rms", "progress")
 
 # What a class must be in each of the fields that hold one; `allow_class` puts a class in the first field that it is for
 _KINDS: dict[str, type] = {
@@ -90,29 +90,21 @@ class _Object(NamedTuple):
 
     :param cls: Its class.
     :param holders: The fields that hold it.
-    :param arguments: For each argument the attribute that holds it, and its type.
+    :param hints: The types of its arguments.
+    :param attributes: Attributes that are named otherwise than their argument.
     :param make: Makes it of the arguments, the class by default.
     """
 
     cls: type
     holders: tuple[str, ...]
-    arguments: dict[str, tuple[str, Any]]
+    hints: dict[str, Any]
+    attributes: dict[str, str] = {}  # noqa: RUF012  # never changed
     make: Callable[..., Any] | None = None
 
 
-def _make_box(low: Array, high: Array) -> spaces.Box:
-    if low.dtype != high.dtype:
-        raise ValueError(f"its bounds have the dtypes {low.dtype} and {high.dtype}")
-    return spaces.Box(low, high, dtype=low.dtype.type)
-
-
-def _make_discrete(n: int, start: int, dtype: np.dtype[Any]) -> Any:
+def _make_discrete(n: int, dtype: np.dtype[Any]) -> Any:
     # Gymnasium has had another dtype since 1.1 only
-    return spaces.Discrete(n, start=start) if dtype == np.int64 else spaces.Discrete(n, start=start, dtype=dtype)
-
-
-def _make_multi_discrete(nvec: Array, start: Array) -> spaces.MultiDiscrete:
-    return spaces.MultiDiscrete(nvec, dtype=nvec.dtype.type, start=start)
+    return spaces.Discrete(n) if dtype == np.int64 else spaces.Discrete(n, dtype=dtype)
 
 
 def _make_dict(spaces: dict[str, gym.Space[Any]]) -> gym.spaces.Dict:
@@ -121,76 +113,59 @@ def _make_dict(spaces: dict[str, gym.Space[Any]]) -> gym.spaces.Dict:
 
 def _make_statistics(mean: Array | float, var: Array | float, count: float) -> RunningMeanStd:
     mean, var = np.asarray(mean), np.asarray(var)  # those of returns are numbers
-    if mean.shape != var.shape or not (np.isfinite(mean).all() and np.isfinite(var).all() and (var >= 0).all() and count >= 0):
-        raise ValueError("it must be finite and of one shape, with var and count not negative")
+    if mean.shape != var.shape or (var < 0).any() or count < 0:
+        raise ValueError("mean and var must be of one shape, var and count not negative")
     statistics = RunningMeanStd(shape=mean.shape)
     statistics.mean, statistics.var, statistics.count = mean, var, float(count)
     return statistics
 
 
-_RATES, _SPACES = ("learning_rate", "value_schedule"), ("observation_space", "action_space", "spaces")
-_NOISE = {"mean": ("_mu", np.ndarray), "sigma": ("_sigma", np.ndarray), "dtype": ("_dtype", np.dtype)}
-_WALK = {"theta": ("_theta", float), "dt": ("_dt", float), "initial_noise": ("initial_noise", np.ndarray | None)}
+_SPACES = ("observation_space", "action_space", "spaces")
+_NOISE = {"mean": np.ndarray, "sigma": np.ndarray, "dtype": np.dtype}
+_WALK = {"theta": float, "dt": float, "initial_noise": np.ndarray | None}
+_UNDERLINED = {"mean": "_mu", "sigma": "_sigma", "dtype": "_dtype", "theta": "_theta", "dt": "_dt"}
+_STATISTICS = {"mean": np.ndarray | float, "var": np.ndarray | float, "count": float}
 _OBJECTS = {
     known.cls.__name__: known
     for known in (
-        _Object(ConstantSchedule, _RATES, {"val": ("val", float)}),
-        _Object(FloatSchedule, _RATES, {"value_schedule": ("value_schedule", float | ConstantSchedule | LinearSchedule)}),
-        _Object(LinearSchedule, _RATES, {name: (name, float) for name in ("start", "end", "end_fraction")}),
-        _Object(NormalActionNoise, ("action_noise",), _NOISE),
-        _Object(OrnsteinUhlenbeckActionNoise, ("action_noise",), _NOISE | _WALK),
-        _Object(spaces.Box, _SPACES, {"low": ("low", np.ndarray), "high": ("high", np.ndarray)}, _make_box),
-        _Object(
-            spaces.Discrete,
-            _SPACES,
-            {"n": ("n", int), "start": ("start", int), "dtype": ("dtype", np.dtype)},
-            _make_discrete,
-        ),
-        _Object(
-            spaces.MultiDiscrete, _SPACES, {"nvec": ("nvec", np.ndarray), "start": ("start", np.ndarray)}, _make_multi_discrete
-        ),
-        _Object(spaces.MultiBinary, _SPACES, {"n": ("n", int | tuple[int, ...])}),
-        _Object(
-            spaces.Dict,
-            _SPACES,
-            {"spaces": ("spaces", dict[str, spaces.Space])},  # type: ignore[type-arg]
-            _make_dict,
-        ),
-        _Object(
-            RunningMeanStd,
-            ("obs_rms", "ret_rms"),
-            {"mean": ("mean", np.ndarray | float), "var": ("var", np.ndarray | float), "count": ("count", float)},
-            _make_statistics,
-        ),
-        _Object(TargetReturn, ("target_return",), {field.name: (field.name, field.type) for field in fields(TargetReturn)}),
+        _Object(LinearSchedule, ("learning_rate",), {"start": float, "end": float, "end_fraction": float}),
+        _Object(NormalActionNoise, ("action_noise",), _NOISE, _UNDERLINED),
+        _Object(OrnsteinUhlenbeckActionNoise, ("action_noise",), _NOISE | _WALK, _UNDERLINED),
+        # Values of spaces that start elsewhere than at 0 are not learnt from
+        _Object(spaces.Box, _SPACES, {"low": np.ndarray, "high": np.ndarray, "dtype": np.dtype}),
+        _Object(spaces.Discrete, _SPACES, {"n": int, "dtype": np.dtype}, make=_make_discrete),
+        _Object(spaces.MultiDiscrete, _SPACES, {"nvec": np.ndarray, "dtype": np.dtype}),
+        _Object(spaces.MultiBinary, _SPACES, {"n": int | tuple[int, ...]}),
+        _Object(spaces.Dict, _SPACES, {"spaces": dict[str, spaces.Space]}, make=_make_dict),  # type: ignore[type-arg]
+        _Object(RunningMeanStd, ("obs_rms", "ret_rms"), _STATISTICS, make=_make_statistics),
+        _Object(Normalization, ("normalization",), inspect.get_annotations(Normalization)),
+        _Object(TargetReturn, ("target_return",), inspect.get_annotations(TargetReturn)),
     )
 }
 
 
-def to_plain(value: Any, name: str, arrays: Arrays, field: str | None = None) -> Any:
+def to_plain(value: Any, name: str, arrays: Arrays, field: str = "") -> Any:
     """
     A value as plain JSON.
 
     :param value: Numbers, strings, arrays, containers of such, classes allowed, schedules, action noises and spaces.
     :param name: What the value is called, for the message.
     :param arrays: Where arrays are put, by their names.
-    :param field: The key that it stands under, its name by default.
+    :param field: The key that it stands under.
     :raises ValueError: naming what JSON cannot hold.
     """
-    field = name if field is None else field
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int | np.integer):
         return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else {"$float": str(float(value))}
+    if isinstance(value, float | np.floating) and not math.isnan(value):
+        return float(value)
     if isinstance(value, np.ndarray) and value.dtype.name in REAL_DTYPES:
         arrays[name] = value
         return {"$array": name}
     if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str) or key.startswith("$"):
-                raise ValueError(f"{name} has the key {key!r}; the keys must be strings that do not start with $")
+        if wrong := [key for key in value if not isinstance(key, str) or key.startswith("$")]:
+            raise ValueError(f"{name} has the key {wrong[0]!r}; the keys must be strings that do not start with $")
         return {
             key: to_plain(item, f"{name}[{key!r}]", arrays, field if field in _OF_ONE_KIND else key)
             for key, item in value.items()
@@ -205,11 +180,56 @@ def to_plain(value: Any, name: str, arrays: Arrays, field: str | None = None) ->
         for allowed, cls in _CLASSES.get(field, {}).items():
             if cls is value:
                 return {"$class": allowed}
-        raise ValueError(
-            f"{name} is the class {value.__module__}.{value.__qualname__}, which is not on the list of those that load "
-            "without trust there; sb3_gac.hub.allow_class puts it there, before saving and before loading"
-        )
+        raise _not_allowed(name, f"{value.__module__}.{value.__qualname__}")
     return _object_to_plain(value, name, arrays, field)
+
+
+def from_plain(data: Any, name: str, arrays: Mapping[str, Array], field: str = "") -> Any:
+    """
+    The value that plain JSON stands for, the inverse of :func:`to_plain`.
+
+    :param data: What ``json.loads`` returned.
+    :param name: What the value is called, for the message.
+    :param arrays: The arrays, by their names.
+    :param field: The key that it stands under.
+    :raises ValueError: when it is not as :func:`to_plain` writes it, or names what is not allowed there.
+    """
+    if isinstance(data, int) and abs(data) > (most := MAX_COUNT if field in _COUNTS else MAX_NUMBER):
+        raise ValueError(f"{name} is {str(data)[:50]}, expected at most {most:,}")
+    if isinstance(data, float) and math.isnan(data):
+        raise ValueError(f"{name} is not a number")
+    if isinstance(data, list):
+        return [from_plain(item, f"{name}[{i}]", arrays, field) for i, item in enumerate(data)]
+    if not isinstance(data, dict):
+        return data
+    if not any(key.startswith("$") for key in data):
+        return {
+            key: from_plain(item, f"{name}[{key!r}]", arrays, field if field in _OF_ONE_KIND else key)
+            for key, item in data.items()
+        }
+    tag, content = next(iter(data.items()))
+    if tag == "$object" and isinstance(content, str):
+        return _object_from_plain(data, name, arrays, field)
+    if len(data) == 1:  # the others have nothing beside them
+        if tag == "$array" and content == name and name in arrays:
+            return arrays[name]
+        if tag == "$tuple" and isinstance(content, list):
+            return tuple(from_plain(content, name, arrays, field))
+        if tag == "$dtype" and isinstance(content, str) and content in REAL_DTYPES:
+            return np.dtype(content)
+        if tag == "$class":
+            known = _CLASSES.get(field, {}).get(str(content))
+            if known is None:
+                raise _not_allowed(name, content)
+            return known
+    raise ValueError(f"{name} is {str(data)[:200]}, which this version of sb3_gac cannot read")
+
+
+def _not_allowed(name: str, cls: Any) -> ValueError:
+    return ValueError(
+        f"{name} is the class {str(cls)[:200]}, which is not on the list of those that load without trust there; if it is "
+        "yours or you trust it, call sb3_gac.hub.allow_class with it before saving and before loading"
+    )
 
 
 def _object_to_plain(value: Any, name: str, arrays: Arrays, field: str) -> dict[str, Any]:
@@ -220,130 +240,64 @@ def _object_to_plain(value: Any, name: str, arrays: Arrays, field: str) -> dict[
         value = LinearSchedule(float(value.initial_value), 0.0, 1.0)
     known = _OBJECTS.get(type(value).__name__)
     if known is not None and type(value) is known.cls and field in known.holders:
-        attributes = {key: getattr(value, attribute) for key, (attribute, _) in known.arguments.items()}
-        plain = {key: to_plain(item, f"{name}.{key}", arrays, key) for key, item in attributes.items()}
-        return {"$object": known.cls.__name__, **plain}
+        values = {key: getattr(value, known.attributes.get(key, key)) for key in known.hints}
+        return {
+            "$object": known.cls.__name__,
+            **{key: to_plain(item, f"{name}.{key}", arrays, key) for key, item in values.items()},
+        }
     if isinstance(value, spaces.Space):
         raise ValueError(f"{name} is the space {value}, expected Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them")
     if callable(value):
         raise ValueError(
-            f"{name} is the function {value!r}, which plain JSON cannot hold; use a number, or LinearSchedule and "
-            "ConstantSchedule of stable_baselines3.common.utils"
+            f"{name} is the function {value!r}, which plain JSON cannot hold; use a number, or LinearSchedule of "
+            "stable_baselines3.common.utils"
         )
     raise ValueError(f"{name} is of the type {type(value).__name__}, which plain JSON cannot hold: {str(value)[:200]}")
 
 
-def from_plain(data: Any, name: str, arrays: Mapping[str, Array], field: str | None = None) -> Any:
-    """
-    The value that plain JSON stands for, the inverse of :func:`to_plain`.
-
-    :param data: What ``json.loads`` returned.
-    :param name: What the value is called, for the message.
-    :param arrays: The arrays, by their names.
-    :param field: The key that it stands under, its name by default.
-    :raises ValueError: when it is not as :func:`to_plain` writes it, or names what is not allowed there.
-    """
-    field = name if field is None else field
-    if isinstance(data, int) and abs(data) > (most := MAX_COUNT if field in _COUNTS else MAX_NUMBER):
-        raise ValueError(f"{name} is {str(data)[:50]}, expected at most {most:,}")
-    if isinstance(data, list):
-        return [from_plain(item, f"{name}[{i}]", arrays, field) for i, item in enumerate(data)]
-    if not isinstance(data, dict):
-        return data
-    tag = next(iter(data), "")
-    if not any(key.startswith("$") for key in data):
-        return {
-            key: from_plain(item, f"{name}[{key!r}]", arrays, field if field in _OF_ONE_KIND else key)
-            for key, item in data.items()
-        }
-    content = data.get(tag)
-    if tag == "$object":
-        return _object_from_plain(data, name, arrays, field)
-    if len(data) == 1:  # the others have nothing beside them
-        if tag == "$float" and content in ("inf", "-inf", "nan"):
-            return float(content)
-        if tag == "$array" and content == name and name in arrays:
-            return arrays[name]
-        if tag == "$tuple" and isinstance(content, list):
-            return tuple(from_plain(content, name, arrays, field))
-        if tag == "$dtype" and isinstance(content, str) and content in REAL_DTYPES:
-            return np.dtype(content)
-        if tag == "$class":
-            return class_of_name(content, name, field)
-    raise ValueError(f"{name} is {str(data)[:200]}, which this version of sb3_gac cannot read")
-
-
-def class_of_name(name: Any, where: str, field: str) -> type:
-    """
-    A class that is allowed in a field.
-
-    :param name: Its name in the files.
-    :param where: What it is meant for, for the message.
-    :param field: The field.
-    :raises ValueError: when it is not allowed there.
-    """
-    classes = _CLASSES.get(field, {})
-    if not isinstance(name, str) or name not in classes:
-        raise ValueError(
-            f"{where} is the class {str(name)[:200]}, which is not on the list of those that load without trust there; if you "
-            "have it and trust it, call sb3_gac.hub.allow_class with it first"
-        )
-    return classes[name]
-
-
 def _object_from_plain(data: dict[str, Any], name: str, arrays: Mapping[str, Array], field: str) -> Any:
-    known = _OBJECTS.get(data["$object"]) if isinstance(data["$object"], str) else None
-    if known is None or field not in known.holders or data.keys() != {"$object", *known.arguments}:
+    known = _OBJECTS.get(data["$object"])
+    if known is None or field not in known.holders or data.keys() != {"$object", *known.hints}:
         raise ValueError(f"{name} is {str(data)[:200]}, which this version of sb3_gac cannot read there")
-    values = {key: from_plain(data[key], f"{name}.{key}", arrays, key) for key in known.arguments}
-    for key, value in values.items():
-        hint = known.arguments[key][1]
-        if not fits(value, hint) or (isinstance(value, float) and not math.isfinite(value)):
-            raise ValueError(f"{name}.{key} is {str(data[key])[:200]}, expected {hint}, finite")
+    values = {key: from_plain(data[key], f"{name}.{key}", arrays, key) for key in known.hints}
+    check_types(values, known.hints, name)
     try:
         return (known.make or known.cls)(**values)
     except Exception as error:  # Gymnasium raises what it likes
         raise ValueError(f"{name} is no {data['$object']}: {error}") from error
 
 
-def check_types(values: Mapping[str, Any], *functions: Callable[..., Any]) -> None:
+def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], name: str) -> None:
     """
-    Refuse values of other types than the arguments of functions have.
+    Refuse values of other types than those expected.
 
-    :param values: Values by the names of the arguments; those of other names are left alone.
-    :param functions: The functions, the first that has an argument of the name counts.
-    :raises ValueError: naming the argument, its type and its value.
+    :param values: Values by their names.
+    :param hints: Types by the names of the values; values that have none are left alone.
+    :param name: What the values are called together, for the message.
+    :raises ValueError: naming the value, and its type.
     """
-    hints: dict[str, Any] = {}
-    for function in functions:
-        hints = inspect.get_annotations(function) | hints
-    for name, value in values.items():
-        if name in hints and not fits(value, hints[name]):
-            raise ValueError(f"{name} is {str(value)[:200]!r}, expected {hints[name]}")
+    for key, value in values.items():
+        if key in hints and not _fits(value, hints[key]):
+            raise ValueError(f"{name}.{key} is {str(value)[:200]!r}, expected {hints[key]}")
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """
-    Whether a value is of a type; a tuple will do for a list, and a whole number for a real one.
-
-    :param value: The value.
-    :param hint: The annotation: a class, a union, a literal, or a container of such; anything fits one that is a string.
-    """
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; a tuple will do for a list, a whole number for a real one; anything fits a string."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any or isinstance(hint, str):
         return True
     if origin in (Union, types.UnionType):
-        return any(fits(value, option) for option in inner)
+        return any(_fits(value, option) for option in inner)
     if origin is Literal:
         return value in inner
     if origin is type:
         return isinstance(value, type) and issubclass(value, inner[0])
     if origin is list or inner[1:] == (...,):
-        return isinstance(value, list | tuple) and all(fits(item, inner[0]) for item in value)
+        return isinstance(value, list | tuple) and all(_fits(item, inner[0]) for item in value)
     if origin is tuple:
-        return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
     if origin is dict:
-        return isinstance(value, dict) and all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
+        return isinstance(value, dict) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
     if origin not in (None, np.dtype):  # a function
         return callable(value)
     if hint in (int, float):

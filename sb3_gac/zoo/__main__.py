@@ -25,7 +25,7 @@ from pathlib import Path
 
 import gymnasium as gym
 
-from sb3_gac.hub.transfer import HubError
+from sb3_gac.hub.push import HubError
 from sb3_gac.plots.figure import save_figure
 from sb3_gac.zoo.download import download_run, run_name
 from sb3_gac.zoo.registration import HYPERPARAMS, OFFLINE_HYPERPARAMS, import_zoo, register

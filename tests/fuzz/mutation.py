@@ -15,12 +15,11 @@ import numpy as np
 import torch as th
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from minari.data_collector import EpisodeBuffer
-from safetensors.torch import load_file, save_file
 
 from sb3_gac import GAC, load_safe, save_safe
 from sb3_gac.data import TrajectoryReplayBuffer, load_dataset
 from sb3_gac.data.stored_buffer import read_buffer
-from sb3_gac.digest import file_digest
+from tests.hub.contents import read, write
 
 SECRET = 77.0  # what stands in a file that nobody has asked to read
 SPACE = json.dumps({"type": "Box", "dtype": "float32", "shape": [2], "low": [-1.0, -1.0], "high": [1.0, 1.0]})
@@ -162,16 +161,32 @@ def mutate_hdf5(file: Path, rng: np.random.Generator) -> str:
     return f"{name} {kind}"
 
 
-def mutate_tensors(folder: Path, rng: np.random.Generator) -> str:
+def mutate_model(file: Path, rng: np.random.Generator) -> str:
+    """
+    Change a few bytes of a saved model, or its JSON and the digest with it.
+
+    :param file: The file.
+    :param rng: Draws the place and the change.
+    :return: What was done.
+    """
+    if rng.random() < 0.1:
+        return _flip_bytes(file, rng)
+    text, tensors = read(file)
+    data = json.loads(text)
+    done = " and ".join(mutate_json(data, rng) for _ in range(rng.integers(1, 3)))
+    write(file, json.dumps(data), tensors)
+    return done
+
+
+def mutate_tensors(file: Path, rng: np.random.Generator) -> str:
     """
     Change one tensor of a saved model, and the digest noted of them.
 
-    :param folder: The folder.
+    :param file: The file.
     :param rng: Draws the tensor and the change.
     :return: What was done.
     """
-    (file,), description = folder.glob("*.safetensors"), folder / "gac.json"
-    before, tensors = file_digest(file), load_file(file)
+    text, tensors = read(file)
     name = list(tensors)[rng.integers(len(tensors))]
     tensor = tensors.pop(name)
     makers: dict[str, Callable[[], Any]] = {
@@ -191,8 +206,7 @@ def mutate_tensors(folder: Path, rng: np.random.Generator) -> str:
         "negative": lambda: {name: -tensor - 1},
     }
     kind = list(makers)[rng.integers(len(makers))]
-    save_file({**tensors, **makers[kind]()}, file)
-    description.write_text(description.read_text().replace(before, file_digest(file)))
+    write(file, text, {**tensors, **makers[kind]()})
     return f"{name} {kind}"
 
 
@@ -266,10 +280,10 @@ def mutate(kind: str, folder: Path, rng: np.random.Generator) -> tuple[str, Path
             folder / "minari",
             lambda: load_dataset(folder / "minari").trajectories,
         )
-    if kind == "safe description":
-        return _mutate_text(folder / "safe/gac.json", rng), folder / "safe", lambda: load_safe(folder / "safe", device="cpu")
-    if kind == "safe tensors":
-        return mutate_tensors(folder / "safe", rng), folder / "safe", lambda: load_safe(folder / "safe", device="cpu")
+    if kind.startswith("safe"):
+        file = folder / "safe.safetensors"
+        done = mutate_model(file, rng) if kind == "safe description" else mutate_tensors(file, rng)
+        return done, file, lambda: load_safe(file, device="cpu")
     file, env = folder / "buffer.safetensors", gym.make("Pendulum-v1")
     template = TrajectoryReplayBuffer(100, env.observation_space, env.action_space, device="cpu")
     return mutate_buffer(file, rng), file, lambda: read_buffer(file, template)

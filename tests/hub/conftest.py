@@ -27,11 +27,3 @@ def client(monkeypatch, tmp_path) -> None:
 def hub() -> Iterator[LocalHub]:
     with LocalHub() as server:
         yield server
-
-
-@pytest.fixture
-def impatient(monkeypatch) -> None:
-    """Attempts that follow each other at once, as many as in earnest."""
-    from sb3_gac.hub import transfer
-
-    monkeypatch.setattr(transfer, "WAITS", (0.0,) * len(transfer.WAITS))

@@ -65,7 +65,6 @@ class LocalHub(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.validate: Callable[[str], Any] = yaml.safe_load
-        self.lose_answers = 0  # of commits that are made
         self._failures: list[list[Any]] = []
         self._lock = threading.Lock()
 
@@ -149,8 +148,6 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error_json(401, "Invalid credentials in Authorization header")
         if rest[-1] == "batch":
             return self.send_batch()
-        if rest[0] == "branch":
-            return self.create_branch(repo, "/".join(rest[1:]))
         if rest[0] == "preupload":
             return self.on_revision(repo, rest[1:], lambda sha: self.send_upload_modes(repo, sha))
         assert rest[0] == "commit", self.path
@@ -171,12 +168,6 @@ class Handler(BaseHTTPRequestHandler):
             )
         self.server.repos[name] = Repo(data.get("visibility") == "private" or bool(data.get("private")))
         self.send_json({"url": f"{self.server.url}/{name}"})
-
-    def create_branch(self, repo: Repo, branch: str) -> None:
-        if branch in repo.branches:
-            return self.send_error_json(409, f"Reference already exists: {branch}")
-        repo.branches[branch] = repo.branches["main"]
-        self.send_json({})
 
     def validate_yaml(self) -> None:
         _, header, _ = json.loads(self.body)["content"].split("---\n", 2)
@@ -223,10 +214,6 @@ class Handler(BaseHTTPRequestHandler):
                 if files.pop(value["path"], None) is None:
                     return self.send_error_json(404, "A file with this name doesn't exist", "EntryNotFound")
         sha = repo.commit(branch, files, summary)
-        if self.server.lose_answers > 0:
-            self.server.lose_answers -= 1
-            self.close_connection = True
-            return self.connection.close()
         self.send_json({"commitUrl": f"{self.server.url}/{name}/commit/{sha}", "commitOid": sha, "pullRequestUrl": None})
 
     def send_info(self, name: str, repo: Repo, sha: str) -> None:

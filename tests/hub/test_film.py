@@ -57,11 +57,10 @@ def brightness(file) -> list[float]:
     return [float(np.frombuffer(frame, np.uint8).mean()) for frame in reader]
 
 
-def film(model, env, file, n_episodes=1, max_steps=1000) -> Film:
+def film(model, env, file, n_episodes=1, max_steps=1000) -> None:
     film = Film(file, max_steps)
     play(model, env, n_episodes, on_step=film.record)
     film.close()
-    return film
 
 
 @pytest.mark.parametrize("n_episodes", [1, 3])
@@ -72,22 +71,24 @@ def test_a_film(model, registered, tmp_path, way, n_episodes):
         "monitored": Monitor(gym.make(registered, render_mode="rgb_array")),
         "vectorised": DummyVecEnv([lambda: ClockEnv("rgb_array")] * 2),
     }[way]
-    assert film(model, env, tmp_path / "replay.mp4", n_episodes).missing == ""
+    film(model, env, tmp_path / "replay.mp4", n_episodes)
     # The start and what each step leads to; the last frame of the episode is lost in the reset of a VecEnv
     np.testing.assert_allclose(brightness(tmp_path / "replay.mp4"), 20 * np.arange(10), atol=4)
 
 
 def test_a_film_is_not_endless(model, tmp_path):
-    assert film(model, ClockEnv("rgb_array"), tmp_path / "replay.mp4", max_steps=3).missing == ""
+    film(model, ClockEnv("rgb_array"), tmp_path / "replay.mp4", max_steps=3)
     assert len(brightness(tmp_path / "replay.mp4")) == 4
 
 
 def test_no_film(model, tmp_path, monkeypatch):
     file = tmp_path / "replay.mp4"
-    assert film(model, ClockEnv(), file).missing == "ValueError: the environment renders no images"
-    assert film(model, ClockEnv("rgb_array"), file, max_steps=0).missing == "none was asked for"
+    film(model, ClockEnv("rgb_array"), file, max_steps=0)
+    with pytest.warns(UserWarning, match="no film of an episode: ValueError: the environment renders no images"):
+        film(model, ClockEnv(), file)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no_ffmpeg"))
-    assert "no_ffmpeg" in film(model, ClockEnv("rgb_array"), file).missing
+    with pytest.warns(UserWarning, match="no_ffmpeg"):
+        film(model, ClockEnv("rgb_array"), file)
     assert not file.exists()
 
 
@@ -99,7 +100,8 @@ def test_a_film_that_breaks_off(small_gac, tmp_path):
             return super().render()
 
     model = small_gac(Breaking("rgb_array")).learn(25)
-    assert "out of film" in film(model, model.get_env(), tmp_path / "replay.mp4").missing
+    with pytest.warns(UserWarning, match="OSError: out of film"):
+        film(model, model.get_env(), tmp_path / "replay.mp4")
     assert not (tmp_path / "replay.mp4").exists()
     model.learn(10, reset_num_timesteps=False)
     # What was under way is no episode, and the next one begins where the environment does

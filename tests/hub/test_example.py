@@ -1,4 +1,4 @@
-"""The command line and the example, in processes of their own."""
+"""The lines of the readme and the example, in processes of their own."""
 
 import os
 import re
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sb3_gac import load_safe, save_safe
 from tests.hub.local_hub import TOKEN
 
 ROOT = Path(__file__).parents[2]
@@ -36,29 +35,13 @@ def test_the_lines_of_the_readme(hub, tmp_path):
     assert "README.md" in hub.repos["your-name/gac-CartPole-v1"].files()
 
 
-def test_push_and_pull(hub, small_gac, tmp_path):
-    model = small_gac("Pendulum-v1")
-    save_safe(model, tmp_path / "model")
-    options = ("--env", "Pendulum-v1", "--episodes", "1", "--video-steps", "0")
-    pushed = run(hub, tmp_path, "-m", "sb3_gac.hub", "push", "model", "tester/gac", *options)
-    assert pushed.returncode == 0, pushed.stderr
-    assert pushed.stdout.strip().startswith(f"{hub.url}/tester/gac/commit/")
-    pulled = run(hub, tmp_path, "-m", "sb3_gac.hub", "pull", "tester/gac", "--output", "pulled")
-    assert pulled.returncode == 0, pulled.stderr
-    assert load_safe(tmp_path / "pulled").policy_kwargs == model.policy_kwargs
-    files = [[file.read_bytes() for file in (tmp_path / name).glob("*.safetensors")] for name in ("model", "pulled")]
-    assert files[0] == files[1] and len(files[0]) == 1
-    missing = run(hub, tmp_path, "-m", "sb3_gac.hub", "push", "nowhere", "tester/gac", *options)
-    assert (missing.returncode, missing.stderr) == (1, "error: there is no folder nowhere\n")
-
-
 @pytest.mark.parametrize("with_hub", [True, False])
 def test_the_example(hub, tmp_path, with_hub):
     arguments = ("--timesteps", "400", "--output", "pendulum", *(("--repo-id", "tester/gac-Pendulum-v1") if with_hub else ()))
     done = run(hub, tmp_path, str(ROOT / "examples" / "share_on_hub.py"), *arguments)
     assert done.returncode == 0, done.stderr
     assert "the same actions" in done.stdout
-    assert (tmp_path / "pendulum" / "gac.json").exists()
+    assert (tmp_path / "pendulum.safetensors").exists()
     if with_hub:
         assert "README.md" in hub.repos["tester/gac-Pendulum-v1"].files()
     else:
