@@ -159,7 +159,8 @@ def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path 
     """
     The page as Markdown.
 
-    :param output: The page, beside which pictures of the curves are drawn; None for no file.
+    :param output: The page, beside which pictures of the curves are drawn, and which ends with what ``tried.md`` beside it
+        says was left out; None for no file.
     :raises ValueError: when a file is of neither command.
     """
     names = " ".join(from_root(path).as_posix() for path in files)
@@ -178,6 +179,8 @@ def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path 
         output.parent.mkdir(parents=True, exist_ok=True)
         for path in curves:
             parts += [f"![{picture.stem}]({picture.name})" for picture in draw_curves(read_rows(path), output.parent)]
+        if (tried := output.parent / "tried.md").exists():
+            parts.append(tried.read_text(encoding="utf-8").strip())
         with replace_when_complete(output) as partial:
             partial.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return "\n\n".join(parts) + "\n"

@@ -81,6 +81,7 @@ def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest
                 tmp_path / "curves.csv", {**key, "step": step, "mean_return": step, "train_return": 0, "train_cpu_s": 1}
             )
     page = tmp_path / "page.md"
+    (tmp_path / "tried.md").write_text("## What was tried")
     files = [str(tmp_path / name) for name in ("offline.csv", "online.csv")]
     main([*files, "--curves", str(tmp_path / "curves.csv"), "--output", str(page)])
     text = page.read_text()
@@ -89,6 +90,7 @@ def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest
         "## Offline to online",
         "online, step rewards: return",
         "| PPO ",
+        "## What was tried",
     ):
         assert part in text
     assert "**Rows of different data, which say nothing of each other: maze2d-umaze.**" in text
