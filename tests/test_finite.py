@@ -105,7 +105,7 @@ def test_a_reset(small_gac, is_first, normalized):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_action(small_gac, monkeypatch, value):
-    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 0)
+    monkeypatch.setattr(gac, "N_RANDOM_EPISODES", 1e-9)
     model = small_gac(DummyVecEnv([FaultyEnv, FaultyEnv]), learning_starts=0, explore_ratio=1.0).learn(20)
     predict = model.policy.predict
 

@@ -13,6 +13,7 @@ from sb3_gac.inference.explore import explore_plan
 from sb3_gac.networks import ReturnPredictor, TrajectoryModel
 from sb3_gac.type_aliases import Array
 
+N_AVERAGED = 8  # best candidates: the very best alone is often one that is only imagined to be so good
 TARGET_ADVANTAGE = 1.0  # standard deviations that exploration seeks: a target that moves with the values
 
 
@@ -26,7 +27,7 @@ class Planner(nn.Module):
     :param noise_dim: Size of the noise that a plan is made of, see :class:`~sb3_gac.networks.PlanPrior`.
     :param plan_horizon: Steps that a plan is made for; ``None``: the whole trajectory.
     :param n_candidates: Prior plans compared when a plan is made.
-    :param exploit_steps: Gradient steps on the best candidate when exploiting.
+    :param exploit_steps: Gradient steps on the best candidates when exploiting.
     :param explore_steps: Langevin steps when exploring.
     :param replan_freq: Steps after which a policy that exploits makes its plan anew, at most ``plan_horizon``. Exploration
         follows a plan for its horizon; plans of whole trajectories are never renewed.
@@ -98,7 +99,7 @@ class Planner(nn.Module):
         :param first_features: Features of the observations to plan from, of shape ``(n_envs, features_dim)``.
         :param target_return: Return asked for in env units, of shape ``(n_envs,)``; ``None`` for the largest.
         """
-        return exploit_plan(model, first_features, self.candidate_noise, self.exploit_steps, target_return)
+        return exploit_plan(model, first_features, self.candidate_noise, N_AVERAGED, self.exploit_steps, target_return)
 
     def explore(
         self, model: TrajectoryModel, predictor: ReturnPredictor, first_features: th.Tensor, target: th.Tensor

@@ -59,7 +59,7 @@ def test_a_job_is_a_command_that_makes_the_same_job(data: str, monkeypatch: pyte
 
 def test_settings_are_those_of_the_recipe_the_control_and_the_command() -> None:
     params = Job("gac", "maze2d-umaze", control="no-plan", overrides={"target_kl": 1.0}).resolve()
-    assert params["kl_coef"] == 1000.0 and params["target_kl"] == 1.0 and params["policy_kwargs"]["replan_freq"] == 3
+    assert params["kl_coef"] == 1000.0 and params["target_kl"] == 1.0 and params["policy_kwargs"]["net_arch"]["qf"] == [64, 64]
     cloning = Job("bc10", "hopper-medium", overrides={"policy_kwargs.plan_dim": 8}).resolve()
     assert cloning["policy_kwargs"]["plan_dim"] == 8 and cloning["policy_kwargs"]["plan_horizon"] is None
 

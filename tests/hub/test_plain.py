@@ -219,7 +219,7 @@ LEAVES = st.one_of(
 )
 SPACES = st.recursive(
     LEAVES,
-    lambda parts: st.lists(st.tuples(st.text(max_size=5), parts), max_size=3, unique_by=lambda pair: pair[0]).map(
+    lambda parts: st.lists(st.tuples(KEYS, parts), max_size=3, unique_by=lambda pair: pair[0]).map(
         lambda pairs: spaces.Dict(OrderedDict(pairs))
     ),
     max_leaves=4,
