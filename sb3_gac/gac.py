@@ -12,8 +12,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import get_actor_critic_arch
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from sb3_gac.arguments import check_arguments, choose, without_peers_arguments
-from sb3_gac.credit import CREDIT_RULES, OFFLINE, ONLINE, CreditRule
+from sb3_gac.arguments import check_arguments, without_peers_arguments
+from sb3_gac.credit import OFFLINE, ONLINE, AdvantageCredit, CreditRule
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import scale_actions
 from sb3_gac.data.trajectory import map_observations
@@ -55,7 +55,6 @@ class GAC(OfflineAlgorithm):
     :param gae_lambda: Decay of the trace of the λ-returns that advantages are learnt from, as PPO's.
     :param advantage_temperature: Standard deviations of the advantage that make an action count e times as much; ``None``:
         all count alike, the evidence of the paper.
-    :param credit_rule: What steps and segments are weighed by, a name of ``sb3_gac.credit.CREDIT_RULES``.
     :param return_only: Whether to learn from nothing but the return of each trajectory: rewards of steps are never looked at.
     :param train_freq: Environment steps, or ``(n, "episode")``, between two calls of ``train``.
     :param gradient_steps: Gradient steps per call; -1 for as many as environment steps, -10 for one per ten of them,
@@ -92,6 +91,8 @@ class GAC(OfflineAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    credit_rule_class: ClassVar[type[CreditRule]] = AdvantageCredit
+    """What steps and segments are weighed by; a subclass may name another."""
     policy: LatentPlanPolicy
     actor: LatentPlanPolicy
     credit: CreditRule
@@ -114,7 +115,6 @@ class GAC(OfflineAlgorithm):
         optimize_memory_usage: bool = False,
         gae_lambda: float = 0.85,
         advantage_temperature: float | None = 0.4,
-        credit_rule: str = "advantage",
         return_only: bool = False,
         effective_horizon: float = 16.0,
         kl_coef: str | float = "auto",
@@ -160,7 +160,6 @@ class GAC(OfflineAlgorithm):
         )
         self.gae_lambda = gae_lambda
         self.advantage_temperature = advantage_temperature
-        self.credit_rule = credit_rule
         self.return_only = return_only
         self.effective_horizon = effective_horizon
         self.kl_coef = kl_coef
@@ -206,9 +205,8 @@ class GAC(OfflineAlgorithm):
 
         :param policy: The policy whose features it sees.
         """
-        rule = choose("credit_rule", CREDIT_RULES, self.credit_rule)
         _, critic_arch = get_actor_critic_arch(policy.net_arch)
-        return rule(policy.features_dim, policy.encoded_dim, critic_arch, policy.activation_fn)
+        return self.credit_rule_class(policy.features_dim, policy.encoded_dim, critic_arch, policy.activation_fn)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:

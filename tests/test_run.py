@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.nn.utils import parameters_to_vector
 
 from sb3_gac import GAC, gac
+from sb3_gac.credit import AssignedCredit, CreditRule
 
 
 class Memory(KVWriter):
@@ -278,6 +279,31 @@ def test_when_rollouts_plan(small_gac, diary_env, monkeypatch, plan_horizon, exp
     with mock.patch.object(model.policy, "plan", wraps=model.policy.plan) as plan:
         model.learn(2 * 12, reset_num_timesteps=False)
     assert [len(call.args[0]) for call in plan.call_args_list] == n_planned
+
+
+def test_another_credit_rule(diary_env):
+    """All steps weigh alike, and no segment is better than another: random policies go on."""
+
+    class NoCredit(CreditRule):
+        def __init__(self, features_dim, action_dim, net_arch, activation_fn):
+            super().__init__(features_dim, action_dim, net_arch, activation_fn)
+            self.net = th.nn.Linear(features_dim, 1)
+            self.optimizer = th.optim.Adam(self.parameters())
+
+        def assign(self, features, actions, rewards, steps, *settings):
+            return AssignedCredit(np.ones(len(features)), np.full(len(features), 0.5), {"advantage_ess": 0.25})
+
+    class OtherGAC(GAC):
+        credit_rule_class = NoCredit
+
+    kwargs = dict(learning_starts=5, train_freq=5, policy_kwargs=dict(net_arch=[8]), device="cpu")
+    model = OtherGAC("MlpLatentPolicy", diary_env(), **kwargs)
+    logs = remember_logs(model)
+    model.learn(30, log_interval=1)
+    assert any(log.get("train/advantage_ess") == 0.25 for log in logs)
+    advantages = model.replay_buffer.advantages[: model.replay_buffer.size()]
+    assert set(advantages[~np.isnan(advantages)]) == {0.5}
+    assert not model._is_informed
 
 
 def test_learning_rate_schedule(small_gac, diary_env):

@@ -5,11 +5,7 @@ from sb3_gac.credit.assignment import OFFLINE, ONLINE, AdvantageCredit, Assigned
 from sb3_gac.credit.decomposition import fit_rewards
 from sb3_gac.credit.segment import segment_advantages, standardise_by_state
 
-# What the argument ``credit_rule`` of GAC may name
-CREDIT_RULES: dict[str, type[CreditRule]] = {"advantage": AdvantageCredit}
-
 __all__ = [
-    "CREDIT_RULES",
     "OFFLINE",
     "ONLINE",
     "AdvantageCredit",

@@ -51,7 +51,7 @@ class CreditRule(nn.Module, ABC):
     """
     What learns the worth of steps and segments.
 
-    Another rule is a subclass with these arguments, and a name in ``sb3_gac.credit.CREDIT_RULES``.
+    Another rule is a subclass with these arguments, and the ``credit_rule_class`` of a subclass of GAC.
 
     :param features_dim: Size of the features of an observation.
     :param action_dim: Size of an encoded action.

@@ -8,12 +8,11 @@ import torch as th
 from torch import nn
 
 from sb3_gac.arguments import check_at_least
-from sb3_gac.inference.exploit import exploit_plan
+from sb3_gac.inference.exploit import N_AVERAGED, exploit_plan
 from sb3_gac.inference.explore import explore_plan
 from sb3_gac.networks import ReturnPredictor, TrajectoryModel
 from sb3_gac.type_aliases import Array
 
-N_AVERAGED = 8  # best candidates: the very best alone is often one that is only imagined to be so good
 TARGET_ADVANTAGE = 1.0  # standard deviations that exploration seeks: a target that moves with the values
 
 
