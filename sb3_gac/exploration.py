@@ -12,7 +12,6 @@ from sb3_gac.type_aliases import Array
 
 HIDDEN_DIM = 32
 IN_SCALE, BIAS_SCALE, OUT_SCALE = 1.5, 0.3, 2.0
-NOISE = 0.1  # standard deviation of Box actions, probability of a random action of the others
 
 
 class Behaviour(IntEnum):
@@ -41,7 +40,8 @@ class RandomPolicies:
     A random network for each environment, drawn anew for each episode.
 
     Independent random actions cancel out: they hardly leave the place where an episode starts. One random policy goes
-    somewhere, and each goes somewhere else. Random numbers are NumPy's global ones.
+    somewhere, and each goes somewhere else. Each also leaves a share of its actions to chance, drawn with it from [0, 1]:
+    where one action decides at once, few policies cover all of them. Random numbers are NumPy's global ones.
 
     :param n_envs: Number of environments.
     :param features_dim: Size of the features of an observation, which should be standardised.
@@ -60,6 +60,7 @@ class RandomPolicies:
         self.weights_in = np.zeros((n_envs, features_dim, HIDDEN_DIM))
         self.biases = np.zeros((n_envs, 1, HIDDEN_DIM))
         self.weights_out = np.zeros((n_envs, HIDDEN_DIM, out_dim))
+        self.random_shares = np.zeros((n_envs, 1))
 
     def draw(self, env_indices: Array) -> None:
         """
@@ -73,6 +74,7 @@ class RandomPolicies:
             (self.weights_out, OUT_SCALE / math.sqrt(HIDDEN_DIM)),
         ):
             parameters[env_indices] = scale * np.random.standard_normal((len(env_indices), *parameters.shape[1:]))
+        self.random_shares[env_indices] = np.random.random_sample((len(env_indices), 1))
 
     def act(self, features: Array, env_indices: Array) -> Array:
         """
@@ -84,15 +86,16 @@ class RandomPolicies:
         hidden = np.tanh(features[:, None] @ self.weights_in[env_indices] + self.biases[env_indices])
         outputs = (hidden @ self.weights_out[env_indices]).squeeze(1)  # (n, out_dim)
         if isinstance(self.action_space, spaces.Box):
-            return np.clip(np.tanh(outputs) + NOISE * np.random.standard_normal(outputs.shape), -1, 1).astype(np.float32)
-        if self.category_counts:
+            actions = np.tanh(outputs).astype(np.float32)
+            others = np.random.uniform(-1, 1, size=actions.shape).astype(np.float32)
+        elif self.category_counts:
             parts = np.split(outputs, np.cumsum(self.category_counts)[:-1], axis=1)
             actions = np.stack([part.argmax(axis=1) for part in parts], axis=1)
             others = np.random.randint(0, self.category_counts, size=actions.shape)
         else:
             actions = (outputs > 0).astype(np.int64)
             others = np.random.randint(0, 2, size=actions.shape)
-        return np.where(np.random.random_sample(actions.shape) < NOISE, others, actions)
+        return np.where(np.random.random_sample(actions.shape) < self.random_shares[env_indices], others, actions)
 
 
 @dataclass

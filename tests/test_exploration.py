@@ -12,7 +12,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC, gac
-from sb3_gac.exploration import NOISE, Behaviour, RandomPolicies, TargetReturn
+from sb3_gac.exploration import Behaviour, RandomPolicies, TargetReturn
 
 SPACES = [
     spaces.Box(-2.0, 2.0, (2, 2)),
@@ -35,8 +35,9 @@ def make_policies(space: spaces.Space) -> tuple[RandomPolicies, np.ndarray]:
 
 
 def usual_actions(policies: RandomPolicies, features: np.ndarray) -> np.ndarray:
-    """Medians of many actions, of shape ``(n_envs, action_dim)``: the noise goes."""
-    return np.median([policies.act(features, np.arange(N_ENVS)) for _ in range(301)], axis=0)
+    """Actions that leave nothing to chance, of shape ``(n_envs, action_dim)``."""
+    with mock.patch.object(policies, "random_shares", np.zeros((N_ENVS, 1))):
+        return policies.act(features, np.arange(N_ENVS))
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -50,13 +51,14 @@ def test_actions_are_those_of_the_space(space):
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_the_same_observation_gives_the_same_action_up_to_noise(space):
+def test_each_policy_leaves_its_own_share_of_actions_to_chance(space):
     policies, features = make_policies(space)
-    errors = np.stack([policies.act(features, np.arange(N_ENVS)) for _ in range(400)]) - usual_actions(policies, features)
-    if isinstance(space, spaces.Box):
-        assert 0.3 * NOISE < errors.std() < 1.1 * NOISE  # less at the bounds
-    else:
-        assert 0 < (errors != 0).mean() < 1.1 * NOISE
+    usual = usual_actions(policies, features)
+    differs = np.stack([policies.act(features, np.arange(N_ENVS)) for _ in range(2000)]) != usual
+    n_choices = np.array(policies.category_counts or [np.inf if isinstance(space, spaces.Box) else 2])
+    expected = np.broadcast_to(policies.random_shares * (1 - 1 / n_choices), usual.shape)
+    np.testing.assert_allclose(differs.mean(axis=0), expected, atol=0.06)
+    assert policies.random_shares.min() < 0.3 and policies.random_shares.max() > 0.7
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)

@@ -30,7 +30,7 @@ def explore_plan(
     predictor: ReturnPredictor,
     first_features: th.Tensor,
     target: th.Tensor,
-    n_candidates: int = 256,
+    n_candidates: int = 32,
     explore_steps: int = 0,
 ) -> th.Tensor:
     """

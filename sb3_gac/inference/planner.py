@@ -42,7 +42,7 @@ class Planner(nn.Module):
         self,
         noise_dim: int,
         plan_horizon: int | None,
-        n_candidates: int = 256,
+        n_candidates: int = 32,
         exploit_steps: int = 0,
         explore_steps: int = 0,
         replan_freq: int = 5,
