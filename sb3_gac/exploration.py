@@ -85,6 +85,8 @@ class RandomPolicies:
         """
         hidden = np.tanh(features[:, None] @ self.weights_in[env_indices] + self.biases[env_indices])
         outputs = (hidden @ self.weights_out[env_indices]).squeeze(1)  # (n, out_dim)
+        actions: Array
+        others: Array
         if isinstance(self.action_space, spaces.Box):
             actions = np.tanh(outputs).astype(np.float32)
             others = np.random.uniform(-1, 1, size=actions.shape).astype(np.float32)

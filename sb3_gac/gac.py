@@ -18,10 +18,10 @@ from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.space import scale_actions
 from sb3_gac.data.trajectory import map_observations
 from sb3_gac.exploration import Behaviour, RandomPolicies, TargetReturn, draw_behaviours
-from sb3_gac.inference import elbo, fit_posterior
+from sb3_gac.inference import PlanState, elbo, fit_posterior
 from sb3_gac.offline_algorithm import OfflineAlgorithm
 from sb3_gac.policies import CnnPolicy, LatentPlanPolicy, MlpPolicy, MultiInputPolicy
-from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, PlanState, StepTable, TrajectoryBatch
+from sb3_gac.type_aliases import Array, ElboTerms, PlanGaussian, StepTable, TrajectoryBatch
 
 MIN_LOG_KL_COEF, MAX_LOG_KL_COEF = -7.0, 3.0
 KL_LEARNING_RATE = 0.02  # of the logarithm of the coefficient
@@ -407,8 +407,7 @@ class GAC(OfflineAlgorithm):
 
     def _begin_rollout(self) -> None:
         super()._begin_rollout()
-        plan_dim = self.policy.plan_dim
-        self._last_plans = PlanState(np.zeros((self.n_envs, plan_dim), np.float32), np.zeros(self.n_envs, np.int64))
+        self._last_plans = PlanState.begin(self.n_envs, self.policy.plan_dim)
         self._random_policies = RandomPolicies(self.n_envs, self.policy.features_dim, self.action_space)
         self._behaviours = np.full(self.n_envs, Behaviour.EXPLORE)
 

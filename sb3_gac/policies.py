@@ -1,7 +1,6 @@
 """Policies: the generative model, the encoder of its plans, and how plans are made, followed and learnt."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -19,7 +18,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_gac.arguments import check_at_least, choose, without_peers_arguments
-from sb3_gac.inference import PLANNERS
+from sb3_gac.inference import PLANNERS, PlanState, check_episode_start
 from sb3_gac.networks import (
     DECODERS,
     PRIORS,
@@ -30,10 +29,7 @@ from sb3_gac.networks import (
     plan_clock,
 )
 from sb3_gac.scaling import scale_actions, unscale_actions
-from sb3_gac.type_aliases import NetArch, PlanState, TensorObs
-
-# Candidates of all environments that are looked at together: each takes about ten kilobytes
-CANDIDATES_AT_ONCE = 2**14
+from sb3_gac.type_aliases import Array, NetArch, TensorObs
 
 
 class LatentPlanPolicy(BasePolicy):
@@ -46,7 +42,7 @@ class LatentPlanPolicy(BasePolicy):
     :param net_arch: Hidden layers of all networks (default ``[64, 64]``); ``dict(pi=..., qf=...)`` gives the return
         predictor others.
     :param activation_fn: Activation of all networks.
-    :param features_extractor_class: Features extractor, shared by all networks.
+    :param features_extractor_class: Features extractor, shared by all networks; ``None`` for that of the policy.
     :param features_extractor_kwargs: Keyword arguments of the features extractor.
     :param normalize_images: Whether to divide images by 255.
     :param optimizer_class: Optimizer, ``th.optim.Adam`` by default.
@@ -62,6 +58,8 @@ class LatentPlanPolicy(BasePolicy):
     :raises ValueError: naming the argument that makes no sense, or the policy that observations are for.
     """
 
+    default_features_extractor_class: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -69,7 +67,7 @@ class LatentPlanPolicy(BasePolicy):
         lr_schedule: Schedule,
         net_arch: NetArch | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
@@ -82,6 +80,7 @@ class LatentPlanPolicy(BasePolicy):
         planner: str = "sampling",
         **planner_kwargs: Any,
     ) -> None:
+        features_extractor_class = features_extractor_class or self.default_features_extractor_class
         is_dict = isinstance(observation_space, spaces.Dict)
         if is_dict and features_extractor_class in (FlattenExtractor, NatureCNN):
             raise ValueError(f"`MultiInputLatentPolicy` is the policy for dict observations such as {observation_space}")
@@ -205,7 +204,9 @@ class LatentPlanPolicy(BasePolicy):
 
     # ---------------------------------------------------------------- acting
 
-    def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | np.ndarray | None = None) -> th.Tensor:
+    def plan(
+        self, obs: TensorObs, deterministic: bool = False, target_return: float | Array | th.Tensor | None = None
+    ) -> th.Tensor:
         """
         Infer one plan per environment, of shape ``(n_envs, plan_dim)``: policy improvement.
 
@@ -215,38 +216,17 @@ class LatentPlanPolicy(BasePolicy):
             :meth:`Planner.plan <sb3_gac.inference.Planner.plan>`.
         :raises ValueError: when ``target_return`` has another shape.
         """
+        target = self._target(target_return, _n_rows(obs))
+        with th.no_grad():
+            return self.planner.plan(self.model, self.extract_features(obs), deterministic, target)
 
-        def plan_part(part: TensorObs, target: th.Tensor | None = None) -> th.Tensor:
-            with th.no_grad():
-                features = self.extract_features(part)
-            return self.planner.plan(self.model, features, deterministic, target)
-
+    def _target(self, target_return: float | Array | th.Tensor | None, n_envs: int) -> th.Tensor | None:
         if target_return is None:
-            return self._in_parts(plan_part, obs)
-        target, n_envs = self.planner.target_return.new_tensor(target_return), _n_rows(obs)
+            return None
+        target = th.as_tensor(target_return, dtype=th.float32, device=self.device)
         if target.shape not in ((), (n_envs,)):
             raise ValueError(f"target_return has the shape {tuple(target.shape)}, expected a number or {(n_envs,)}")
-        return self._in_parts(plan_part, obs, target.expand(n_envs))
-
-    def _in_parts(self, function: Callable[..., th.Tensor], obs: TensorObs, *columns: th.Tensor) -> th.Tensor:
-        """
-        What a function makes of observations and other columns, a few rows at a time: memory does not grow with their number.
-
-        :param function: Called with a part of the observations, and of each column.
-        :param obs: Observations of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
-        :param columns: Tensors of as many rows.
-        """
-        n_at_once = max(CANDIDATES_AT_ONCE // self.planner.n_candidates, 1)
-        if (n_envs := _n_rows(obs)) <= n_at_once:
-            return function(obs, *columns)
-        for start in range(0, n_envs, n_at_once):
-            rows = slice(start, start + n_at_once)
-            part = function(_take(obs, rows), *(column[rows] for column in columns))
-            if start == 0:  # small tensors that are kept among large ones keep memory from being used again
-                made = part.new_empty((n_envs, *part.shape[1:]))
-            made[rows] = part
-            del part
-        return made
+        return target.expand(n_envs)
 
     def forward(
         self,
@@ -300,56 +280,24 @@ class LatentPlanPolicy(BasePolicy):
                 "Gymnasium's API, `obs = vec_env.reset()` the one of vectorised environments."
             )
         obs, is_vectorized = self.obs_to_tensor(observation)
-
-        def act(part: TensorObs, plans: th.Tensor, ages: th.Tensor) -> th.Tensor:
-            actions: th.Tensor = self(part, deterministic, plans, ages)
-            return actions
-
+        n_envs = _n_rows(obs)
+        is_due, target = check_episode_start(episode_start, n_envs), self._target(target_return, n_envs)
+        if state is None:
+            carried, is_due = PlanState.begin(n_envs, self.plan_dim), np.ones(n_envs, dtype=bool)
+        else:
+            carried = PlanState.check(state, n_envs, self.plan_dim)
+            is_due |= self.planner.is_due(carried.ages, deterministic)
+        plans, ages = th.tensor(carried.plans, device=self.device), np.where(is_due, 0, carried.ages)
         with th.no_grad():
-            if state is None:
-                plans, ages = self.plan(obs, deterministic, target_return), np.zeros(_n_rows(obs), dtype=np.int64)
-            else:
-                plans, ages = self._carry(state, obs, episode_start, deterministic, target_return)
-            buffer_actions = self._in_parts(act, obs, plans, th.as_tensor(ages, device=plans.device)).cpu().numpy()
+            if is_due.any():
+                rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
+                plans[rows] = self.plan(_take(obs, rows), deterministic, None if target is None else target[rows])
+            buffer_actions = self(obs, deterministic, plans, th.as_tensor(ages, device=self.device)).cpu().numpy()
 
         actions = unscale_actions(self.action_space, buffer_actions)
         if not is_vectorized:
             actions = actions.squeeze(axis=0)
         return actions, PlanState(plans.cpu().numpy(), ages + 1)
-
-    def _carry(
-        self,
-        state: tuple[np.ndarray, ...],
-        obs: TensorObs,
-        episode_start: np.ndarray | None,
-        deterministic: bool,
-        target_return: float | np.ndarray | None,
-    ) -> tuple[th.Tensor, np.ndarray]:
-        """Plans and their ages, made anew where an episode starts or a plan has aged."""
-        if not isinstance(state, tuple) or len(state) != 2:
-            raise ValueError(f"predict() was given a state that is no {PlanState.__name__}, expected the one that it returned")
-        n_envs = _n_rows(obs)
-        last_plans, ages = state
-        shapes, expected = (last_plans.shape, ages.shape), ((n_envs, self.plan_dim), (n_envs,))
-        if shapes != expected:
-            raise ValueError(f"predict() was given a state of plans and ages of shapes {shapes}, expected {expected}")
-        is_due = np.zeros(n_envs, dtype=bool) if episode_start is None else np.array(episode_start, dtype=bool, ndmin=1)
-        if is_due.shape != (n_envs,):
-            raise ValueError(f"predict() was given episode_start of shape {is_due.shape}, expected {(n_envs,)}")
-        is_due |= self.planner.is_due(ages, deterministic)
-        plans = th.as_tensor(last_plans, device=self.device)
-        if is_due.any():
-            rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
-            if target_return is not None and np.ndim(target_return) > 0:
-                if np.shape(target_return) != (n_envs,):
-                    raise ValueError(
-                        f"target_return has the shape {np.shape(target_return)}, expected a number or {(n_envs,)}"
-                    )
-                target_return = np.asarray(target_return)[is_due]
-            plans = plans.clone()
-            plans[rows] = self.plan(_take(obs, rows), deterministic, target_return)
-            ages = np.where(is_due, 0, ages)
-        return plans, ages
 
     def scale_action(self, action: np.ndarray) -> np.ndarray:
         """
@@ -373,7 +321,7 @@ def _n_rows(obs: TensorObs) -> int:
     return len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)
 
 
-def _take(obs: TensorObs, rows: slice | th.Tensor) -> TensorObs:
+def _take(obs: TensorObs, rows: th.Tensor) -> TensorObs:
     return {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
 
 
@@ -381,40 +329,12 @@ MlpPolicy = LatentPlanPolicy
 
 
 class CnnPolicy(LatentPlanPolicy):
-    """
-    Policy of GAC for image observations: as :class:`LatentPlanPolicy`, with a CNN as features extractor.
+    """Policy of GAC for image observations: as :class:`LatentPlanPolicy`, with the CNN of the Nature paper."""
 
-    :param features_extractor_class: Features extractor, the CNN of the Nature paper by default.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
-        )
+    default_features_extractor_class = NatureCNN
 
 
 class MultiInputPolicy(LatentPlanPolicy):
-    """
-    Policy of GAC for Dict observations: as :class:`LatentPlanPolicy`, with one features extractor per key.
+    """Policy of GAC for Dict observations: as :class:`LatentPlanPolicy`, with one features extractor per key."""
 
-    :param features_extractor_class: Features extractor, one network per key by default.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
-        )
+    default_features_extractor_class = CombinedExtractor

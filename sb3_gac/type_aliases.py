@@ -151,18 +151,6 @@ class ElboTerms(NamedTuple):
     kl: th.Tensor
 
 
-class PlanState(NamedTuple):
-    """
-    What ``predict`` carries from one step to the next, one row per environment.
-
-    :param plans: The plans being followed, of shape ``(n_envs, plan_dim)``.
-    :param ages: Number of actions already taken with each plan, of shape ``(n_envs,)``.
-    """
-
-    plans: np.ndarray
-    ages: np.ndarray
-
-
 class StepTable(NamedTuple):
     """
     Steps of a buffer, one trajectory after the other.

@@ -10,8 +10,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_gac import GAC
-from sb3_gac.policies import LatentPlanPolicy
-from sb3_gac.type_aliases import PlanState
+from sb3_gac.inference import Planner, PlanState
 
 N_ENVS = 3
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -282,14 +281,14 @@ def test_few_observations_are_planned_for_at_once(small_gac, diary_env, monkeypa
         return [actions, asked, aged, *state]
 
     expected, sizes = act(), []
-    extract = LatentPlanPolicy.extract_features
+    exploit = Planner.exploit
 
-    def count(self, obs, *args, **kwargs):
-        sizes.append(len(obs["a"] if is_dict else obs))
-        return extract(self, obs, *args, **kwargs)
+    def count(self, model, first_features, target_return=None):
+        sizes.append(len(first_features))
+        return exploit(self, model, first_features, target_return)
 
-    monkeypatch.setattr(LatentPlanPolicy, "extract_features", count)
-    monkeypatch.setattr("sb3_gac.policies.CANDIDATES_AT_ONCE", 7 * model.policy.planner.n_candidates)
+    monkeypatch.setattr(Planner, "exploit", count)
+    monkeypatch.setattr("sb3_gac.inference.planner.CANDIDATES_AT_ONCE", 7 * model.policy.planner.n_candidates)
     for found, whole in zip(act(), expected, strict=True):
         np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
     assert max(sizes) == 7

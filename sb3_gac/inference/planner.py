@@ -13,6 +13,8 @@ from sb3_gac.inference.explore import explore_plan
 from sb3_gac.networks import ReturnPredictor, TrajectoryModel
 from sb3_gac.type_aliases import Array
 
+# Candidates of all environments that are looked at together: each takes about ten kilobytes
+CANDIDATES_AT_ONCE = 2**14
 TARGET_ADVANTAGE = 1.0  # standard deviations that exploration seeks: a target that moves with the values
 
 
@@ -73,12 +75,24 @@ class Planner(nn.Module):
         """
         One plan per environment, of shape ``(n_envs, plan_dim)``.
 
+        Few are planned for at once: memory does not grow with their number.
+
         :param model: The generative model.
         :param first_features: Features of the observations to plan from, of shape ``(n_envs, features_dim)``.
         :param deterministic: Whether to exploit or to explore.
         :param target_return: Return asked for in env units, of shape ``(n_envs,)``. By default the largest when exploiting;
             when exploring an advantage of one standard deviation, of whole trajectories the moving target.
         """
+        n_at_once = max(CANDIDATES_AT_ONCE // self.n_candidates, 1)
+        if len(first_features) <= n_at_once:
+            return self._plan(model, first_features, target_return, deterministic)
+        features = first_features.split(n_at_once)
+        targets = [None] * len(features) if target_return is None else target_return.split(n_at_once)
+        return th.cat([self._plan(model, *part, deterministic) for part in zip(features, targets, strict=True)])
+
+    def _plan(
+        self, model: TrajectoryModel, first_features: th.Tensor, target_return: th.Tensor | None, deterministic: bool
+    ) -> th.Tensor:
         if deterministic:
             return self.exploit(model, first_features, target_return)
         predictor, target = model.return_predictor, target_return
