@@ -40,15 +40,15 @@ def find_normalization(model: GAC) -> Normalization | None:
     :raises ValueError: when it has learnt from normalised observations and its environment normalises none.
     """
     normalizer = model.get_vec_normalize_env()
-    if normalizer is None and model._sees_normalized:
+    if normalizer is not None:
+        values: dict[str, Any] = {field.name: getattr(normalizer, field.name, None) for field in fields(Normalization)}
+        return Normalization(**values)
+    if model._sees_normalized:
         raise ValueError(
             "the model has learnt with a VecNormalize that its environment lacks, its statistics would be lost: load it with "
             "env=..."
         )
-    if normalizer is None:
-        return None
-    values: dict[str, Any] = {field.name: getattr(normalizer, field.name, None) for field in fields(Normalization)}
-    return Normalization(**values)
+    return None
 
 
 def normalize_env(env: GymEnv, normalization: Normalization) -> VecEnv:
@@ -63,16 +63,16 @@ def normalize_env(env: GymEnv, normalization: Normalization) -> VecEnv:
     :raises ValueError: when the statistics do not fit the observations.
     """
     venv = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env if is_wrapped(env, Monitor) else Monitor(env)])
-    normalizer, values = unwrap_vec_normalize(venv), dict(vars(normalization))
-    statistics = {name: values.pop(name) for name in _STATISTICS}
+    normalizer = unwrap_vec_normalize(venv)
     if normalizer is None:
-        normalizer = venv = VecNormalize(venv, training=False, norm_reward=False, **values)
+        settings = {name: value for name, value in vars(normalization).items() if name not in _STATISTICS}
+        normalizer = venv = VecNormalize(venv, training=False, norm_reward=False, **settings)
     elif normalizer.norm_obs != normalization.norm_obs:
         raise ValueError(
             f"the model was saved with norm_obs={normalization.norm_obs}, the VecNormalize of env has it otherwise"
         )
-    for name, given in statistics.items():
-        own = getattr(normalizer, name, None)
+    for name in _STATISTICS:
+        given, own = getattr(normalization, name), getattr(normalizer, name, None)
         if _shapes(own) != _shapes(given):
             raise ValueError(
                 f"{name} of the normalization has the shapes {_shapes(given)}, the environment needs {_shapes(own)}"

@@ -47,20 +47,20 @@ _KINDS: dict[str, type] = {
     "features_extractor_class": BaseFeaturesExtractor,
     "activation_fn": th.nn.Module,
 }
+
+
+def _named(module: str, *classes: type) -> dict[str, type]:
+    return {f"{module}.{cls.__name__}": cls for cls in classes}
+
+
 # What each field can name: classes that do nothing but compute when they are made
-_CLASSES: dict[str, dict[str, type]] = {
-    "algorithm": {"sb3_gac.gac.GAC": GAC},
-    "policy": {f"sb3_gac.policies.{cls.__name__}": cls for cls in (LatentPlanPolicy, CnnPolicy, MultiInputPolicy)},
-    "replay_buffer_class": {"sb3_gac.data.buffer.TrajectoryReplayBuffer": TrajectoryReplayBuffer},
-    "optimizer_class": {
-        f"torch.optim.{name}": value
-        for name, value in vars(th.optim).items()
-        if isinstance(value, type) and issubclass(value, th.optim.Optimizer)
-    },
-    "features_extractor_class": {
-        f"stable_baselines3.{cls.__name__}": cls for cls in (FlattenExtractor, NatureCNN, CombinedExtractor)
-    },
-    "activation_fn": {f"torch.nn.{name}": getattr(th.nn, name) for name in th.nn.modules.activation.__all__},
+_CLASSES = {
+    "algorithm": _named("sb3_gac.gac", GAC),
+    "policy": _named("sb3_gac.policies", LatentPlanPolicy, CnnPolicy, MultiInputPolicy),
+    "replay_buffer_class": _named("sb3_gac.data.buffer", TrajectoryReplayBuffer),
+    "optimizer_class": _named("torch.optim", *filter(inspect.isclass, vars(th.optim).values())),
+    "features_extractor_class": _named("stable_baselines3", FlattenExtractor, NatureCNN, CombinedExtractor),
+    "activation_fn": _named("torch.nn", *(getattr(th.nn, name) for name in th.nn.modules.activation.__all__)),
 }
 
 
@@ -85,30 +85,18 @@ def allow_class(cls: Class) -> Class:
 
 
 class _Object(NamedTuple):
-    """
-    What is no more than its arguments.
-
-    :param cls: Its class.
-    :param holders: The fields that hold it.
-    :param hints: The types of its arguments.
-    :param attributes: Attributes that are named otherwise than their argument.
-    :param make: Makes it of the arguments, the class by default.
-    """
+    """What is no more than its arguments."""
 
     cls: type
-    holders: tuple[str, ...]
-    hints: dict[str, Any]
-    attributes: dict[str, str] = {}  # noqa: RUF012  # never changed
-    make: Callable[..., Any] | None = None
+    holders: tuple[str, ...]  # the fields that hold it
+    hints: dict[str, Any]  # types of its arguments
+    attributes: dict[str, str] = {}  # noqa: RUF012  # those named otherwise than their argument; never changed
+    make: Callable[..., Any] | None = None  # makes it of its arguments, where the class does not
 
 
 def _make_discrete(n: int, dtype: np.dtype[Any]) -> Any:
     # Gymnasium has had another dtype since 1.1 only
     return spaces.Discrete(n) if dtype == np.int64 else spaces.Discrete(n, dtype=dtype)
-
-
-def _make_dict(spaces: dict[str, gym.Space[Any]]) -> gym.spaces.Dict:
-    return gym.spaces.Dict(OrderedDict(spaces))  # others are sorted
 
 
 def _make_statistics(mean: Array | float, var: Array | float, count: float) -> RunningMeanStd:
@@ -121,6 +109,7 @@ def _make_statistics(mean: Array | float, var: Array | float, count: float) -> R
 
 
 _SPACES = ("observation_space", "action_space", "spaces")
+_PARTS = {"spaces": dict[str, spaces.Space]}  # type: ignore[type-arg]
 _NOISE = {"mean": np.ndarray, "sigma": np.ndarray, "dtype": np.dtype}
 _WALK = {"theta": float, "dt": float, "initial_noise": np.ndarray | None}
 _UNDERLINED = {"mean": "_mu", "sigma": "_sigma", "dtype": "_dtype", "theta": "_theta", "dt": "_dt"}
@@ -136,7 +125,7 @@ _OBJECTS = {
         _Object(spaces.Discrete, _SPACES, {"n": int, "dtype": np.dtype}, make=_make_discrete),
         _Object(spaces.MultiDiscrete, _SPACES, {"nvec": np.ndarray, "dtype": np.dtype}),
         _Object(spaces.MultiBinary, _SPACES, {"n": int | tuple[int, ...]}),
-        _Object(spaces.Dict, _SPACES, {"spaces": dict[str, spaces.Space]}, make=_make_dict),  # type: ignore[type-arg]
+        _Object(spaces.Dict, _SPACES, _PARTS, make=lambda spaces: gym.spaces.Dict(OrderedDict(spaces))),  # others are sorted
         _Object(RunningMeanStd, ("obs_rms", "ret_rms"), _STATISTICS, make=_make_statistics),
         _Object(Normalization, ("normalization",), inspect.get_annotations(Normalization)),
         _Object(TargetReturn, ("target_return",), inspect.get_annotations(TargetReturn)),
@@ -240,11 +229,9 @@ def _object_to_plain(value: Any, name: str, arrays: Arrays, field: str) -> dict[
         value = LinearSchedule(float(value.initial_value), 0.0, 1.0)
     known = _OBJECTS.get(type(value).__name__)
     if known is not None and type(value) is known.cls and field in known.holders:
-        values = {key: getattr(value, known.attributes.get(key, key)) for key in known.hints}
-        return {
-            "$object": known.cls.__name__,
-            **{key: to_plain(item, f"{name}.{key}", arrays, key) for key, item in values.items()},
-        }
+        parts = {key: getattr(value, known.attributes.get(key, key)) for key in known.hints}
+        plain = {key: to_plain(part, f"{name}.{key}", arrays, key) for key, part in parts.items()}
+        return {"$object": known.cls.__name__, **plain}
     if isinstance(value, spaces.Space):
         raise ValueError(f"{name} is the space {value}, expected Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them")
     if callable(value):
