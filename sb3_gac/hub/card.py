@@ -76,15 +76,15 @@ def make_card(
 
 
 def _snippet(repo_id: str, env: EnvSpec | str) -> str:
-    make, imports = "env = ...  # one that Gymnasium's registry does not know", ["import gymnasium as gym"]
+    make = "env = ...  # one that Gymnasium's registry does not know"
     if isinstance(env, EnvSpec):
+        module = env.entry_point.partition(":")[0] if isinstance(env.entry_point, str) else "gymnasium"
+        package = module.partition(".")[0]
+        env_id = env.id if package == "gymnasium" else f"{package}:{env.id}"  # Gymnasium imports what registers it
         kwargs = {name: value for name, value in env.kwargs.items() if name != "render_mode"}
-        make = f"env = gym.make({', '.join([repr(env.id), *(f'{name}={value!r}' for name, value in kwargs.items())])})"
-        package = env.entry_point.partition(".")[0] if isinstance(env.entry_point, str) else ""
-        if package not in ("", "gymnasium"):
-            imports.append(f"import {package}  # registers the environment")
+        make = f"env = gym.make({', '.join([repr(env_id), *(f'{name}={value!r}' for name, value in kwargs.items())])})"
     lines = [
-        *imports,
+        "import gymnasium as gym",
         "from stable_baselines3.common.evaluation import evaluate_policy",
         "from sb3_gac import load_from_hub",
         "",
