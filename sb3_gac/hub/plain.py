@@ -143,12 +143,11 @@ def to_plain(value: Any, name: str, arrays: Arrays, field: str = "") -> Any:
     :param field: The key that it stands under.
     :raises ValueError: naming what JSON cannot hold.
     """
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, np.number):
+        value = value.item()
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if value is None or (isinstance(value, bool | int | float | str) and not is_nan):
         return value
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating) and not math.isnan(value):
-        return float(value)
     if isinstance(value, np.ndarray) and value.dtype.name in REAL_DTYPES:
         arrays[name] = value
         return {"$array": name}
