@@ -79,7 +79,7 @@ def push_to_hub(
     api = HfApi(endpoint=endpoint, token=token)
     failed = f"{repo_id} was not pushed, no file of it has changed; sb3_gac.save_safe(model, path) saves without the Hub"
     try:
-        with explained(failed):
+        with _explained(failed):
             api.whoami()  # before the work
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -96,7 +96,7 @@ def push_to_hub(
             evaluation = f"{'exploiting' if deterministic else 'exploring'}, seed {seed}"
             card = make_card(repo_id, description, spec, trajectories, evaluation, sorted(files), dataset, license)
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
-            with explained(failed):
+            with _explained(failed):
                 api.create_repo(repo_id, private=private, exist_ok=True)
                 if private and not api.model_info(repo_id).private:
                     raise ValueError("it exists and is public; make it private first, or take another name")
@@ -140,19 +140,14 @@ def load_from_hub(
     require("hub", "huggingface_hub", "safetensors")
     from huggingface_hub import hf_hub_download
 
-    with explained(f"{repo_id} was not loaded"):
+    with _explained(f"{repo_id} was not loaded"):
         file = hf_hub_download(repo_id, MODEL_FILE, revision=revision, token=token, endpoint=endpoint, cache_dir=cache_dir)
     return load_safe(file, env, device, **kwargs)
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """
-    Whatever requests raise becomes an error that says what has not been done.
-
-    :param what: What has not been done then.
-    :raises HubError: instead of what was raised.
-    """
+def _explained(what: str) -> Iterator[None]:
+    """Whatever requests raise becomes an error that says what has not been done."""
     try:
         yield
     except Exception as error:
