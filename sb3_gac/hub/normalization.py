@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, unwrap_vec_normalize
 
 from sb3_gac.gac import GAC
+from sb3_gac.offline_env import OfflineVecEnv
 
 _STATISTICS = ("obs_rms", "ret_rms")
 
@@ -51,19 +52,25 @@ def find_normalization(model: GAC) -> Normalization | None:
     return None
 
 
-def normalize_env(env: GymEnv, normalization: Normalization) -> VecEnv:
+def fit_env(model: GAC, env: GymEnv | None, normalization: Normalization | None) -> VecEnv:
     """
-    An environment normalised by saved statistics.
+    An environment as a saved model has seen its own.
 
-    One that is normalised already takes them up and goes on as it is; any other is wrapped, with statistics that change no
-    more and rewards as they are: to act and to evaluate.
+    One that is normalised already takes up the statistics and goes on as it is; any other is wrapped, with statistics that
+    change no more and rewards as they are: to act and to evaluate.
 
-    :param env: The environment.
+    :param model: The model, which knows its spaces.
+    :param env: The environment; where there is none, one that cannot be stepped holds the statistics.
     :param normalization: What :func:`find_normalization` returned.
     :raises ValueError: when the statistics do not fit the observations.
     """
-    venv = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env if is_wrapped(env, Monitor) else Monitor(env)])
-    normalizer = unwrap_vec_normalize(venv)
+    seen = OfflineVecEnv(model.observation_space, model.action_space) if env is None else env
+    normalizer = unwrap_vec_normalize(seen) if isinstance(seen, VecEnv) else None
+    if normalization is None:
+        if normalizer is not None and normalizer.norm_obs:
+            raise ValueError("env has a VecNormalize, but the model was saved without one and knows observations as they are")
+        return model._wrap_env(seen, model.verbose)
+    venv = seen if isinstance(seen, VecEnv) else DummyVecEnv([lambda: seen if is_wrapped(seen, Monitor) else Monitor(seen)])
     if normalizer is None:
         settings = {name: value for name, value in vars(normalization).items() if name not in _STATISTICS}
         normalizer = venv = VecNormalize(venv, training=False, norm_reward=False, **settings)
@@ -79,7 +86,7 @@ def normalize_env(env: GymEnv, normalization: Normalization) -> VecEnv:
             )
         if given is not None:
             setattr(normalizer, name, given)
-    return venv
+    return model._wrap_env(venv, model.verbose)
 
 
 def _shapes(statistics: Any) -> Any:

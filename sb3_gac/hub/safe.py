@@ -15,8 +15,7 @@ import stable_baselines3
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
-from stable_baselines3.common.utils import check_for_correct_spaces
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -25,10 +24,9 @@ from sb3_gac.atomic import replace_when_complete
 from sb3_gac.exploration import TargetReturn
 from sb3_gac.extra import require
 from sb3_gac.gac import GAC
-from sb3_gac.hub.normalization import Normalization, find_normalization, normalize_env
+from sb3_gac.hub.normalization import Normalization, find_normalization, fit_env
 from sb3_gac.hub.plain import Arrays, check_types, from_plain, to_plain
 from sb3_gac.inference import PLANNERS, Planner
-from sb3_gac.offline_env import OfflineVecEnv
 from sb3_gac.policies import LatentPlanPolicy
 from sb3_gac.version import __version__
 
@@ -90,8 +88,7 @@ def save_safe(model: GAC, path: str | Path) -> Path:
     file = _with_suffix(path)
     description, tensors = describe(model)
     text = json.dumps(description)
-    if len(text) > MAX_JSON_BYTES:
-        raise ValueError(f"the arguments of the model take {len(text):,} bytes, expected at most {MAX_JSON_BYTES:,}")
+    _check_content(text, tensors)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replace_when_complete(file) as partial:
         save_file(tensors, partial, {"format": FORMAT, "description": text, "sha256": _digest(text, tensors)})
@@ -121,12 +118,10 @@ def load_safe(
         raise FileNotFoundError(f"there is no file {file}")
     try:
         description, tensors = _read(file)
-        model, vec_env = _build(description, tensors, env, device, {"verbose": verbose} | kwargs)
+        model = _build(description, tensors, env, device, {"verbose": verbose} | kwargs)
     except Exception as error:  # a file can make each of them
         raise ValueError(f"{file} cannot be loaded: {error or type(error).__name__}") from error
-    if env is not None:
-        model.set_env(vec_env)
-    elif model.get_vec_normalize_env() is not None:
+    if env is None and model.get_vec_normalize_env() is not None:
         warnings.warn(
             "the model saw observations normalised by VecNormalize: load it with env=..., and give predict() the "
             "observations of model.get_env()",
@@ -172,7 +167,6 @@ def describe(model: GAC) -> tuple[dict[str, Any], Tensors]:
                 if not isinstance(value, th.Tensor):
                     raise ValueError(f"the {part} keeps {name} as {type(value).__name__}, expected a tensor")
                 tensors[f"{part}.{index}.{name}"] = value
-    _check_numbers(tensors)
     return description, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
@@ -188,7 +182,9 @@ def _argument_names(algorithm: type[GAC]) -> list[str]:
     return [p.name for p in parameters if p.kind not in kinds and p.name not in _NOT_SAVED]
 
 
-def _check_numbers(tensors: Tensors) -> None:
+def _check_content(text: str, tensors: Tensors) -> None:
+    if len(text) > MAX_JSON_BYTES:
+        raise ValueError(f"the arguments take {len(text):,} bytes, expected at most {MAX_JSON_BYTES:,}")
     # Infinite are bounds of what was never seen
     if wrong := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
         raise ValueError(f"{wrong[0]} holds what is not a number: the model has diverged")
@@ -215,18 +211,13 @@ def _read(file: Path) -> tuple[dict[str, Any], Tensors]:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {str(metadata.get('format'))[:50]!r}, expected {FORMAT!r}: save_safe writes that")
     text = metadata.get("description", "")
-    if len(text) > MAX_JSON_BYTES:
-        raise ValueError(f"its arguments take {len(text):,} bytes, expected at most {MAX_JSON_BYTES:,}")
     if metadata.get("sha256") != _digest(text, tensors):
         raise ValueError("it is damaged: its digest is not the one noted in it")
-    _check_numbers(tensors)
+    _check_content(text, tensors)
     return json.loads(text), tensors
 
 
-def _build(
-    description: Any, tensors: Tensors, env: GymEnv | None, device: th.device | str, kwargs: dict[str, Any]
-) -> tuple[GAC, VecEnv]:
-    """A model, and the environment as it sees it."""
+def _build(description: Any, tensors: Tensors, env: GymEnv | None, device: th.device | str, kwargs: dict[str, Any]) -> GAC:
     parts: dict[str, Tensors] = {part: {} for part in ("array", *_NETWORKS, *_OPTIMIZERS)}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
@@ -241,15 +232,14 @@ def _build(
         raise ValueError(f"{', '.join(sorted(unknown))}: no arguments of {algorithm.__name__} in this version of sb3_gac")
     check_types(arguments, _hints(GAC, algorithm), "arguments")
     policy_kwargs = arguments.get("policy_kwargs") or {}
-    check_types(policy_kwargs, _hints(LatentPlanPolicy, policy), "policy_kwargs")
     planner = choose("planner", PLANNERS, policy_kwargs.get("planner", "sampling"))
-    check_types(policy_kwargs, _hints(Planner, planner), "policy_kwargs")
+    check_types(policy_kwargs, _hints(LatentPlanPolicy, policy, Planner, planner), "policy_kwargs")
 
-    model = algorithm(policy, env=None, device=device, _init_setup_model=False, **(arguments | kwargs))
+    model: GAC = algorithm(policy, env=None, device=device, _init_setup_model=False, **(arguments | kwargs))
     restored = {name: values[name] for name in ("observation_space", "action_space", "target_return")}
     for name, value in (restored | values["progress"]).items():
         setattr(model, name, value)
-    vec_env = _fit_env(model, env, values["normalization"])
+    vec_env = fit_env(model, env, values["normalization"])
     model.n_envs, model._vec_normalize_env = vec_env.num_envs, unwrap_vec_normalize(vec_env)
     _check_networks(model, parts["policy"], parts["credit"])
     model._setup_model()  # arguments that were given anew win over what was saved
@@ -257,7 +247,9 @@ def _build(
         _load_optimizer(getattr(model, owner).optimizer, part, parts[part])
     for part in _NETWORKS:
         getattr(model, part).load_state_dict(parts[part])
-    return model, vec_env
+    if env is not None:
+        model.set_env(vec_env)
+    return model
 
 
 def _hints(*classes: type) -> dict[str, Any]:
@@ -269,17 +261,6 @@ def _check_complete(values: Any, hints: dict[str, Any], name: str) -> None:
     if not isinstance(values, dict) or values.keys() != hints.keys():
         raise ValueError(f"{name} is {str(values)[:200]}, expected {', '.join(hints)}")
     check_types(values, hints, name)
-
-
-def _fit_env(model: GAC, env: GymEnv | None, normalization: Normalization | None) -> VecEnv:
-    """The environment as the model sees it; where there is none, one that cannot be stepped holds the statistics."""
-    given = OfflineVecEnv(model.observation_space, model.action_space) if env is None else env
-    vec_env = model._wrap_env(given if normalization is None else normalize_env(given, normalization), model.verbose)
-    check_for_correct_spaces(vec_env, model.observation_space, model.action_space)
-    normalizer = unwrap_vec_normalize(vec_env)
-    if normalization is None and normalizer is not None and normalizer.norm_obs:
-        raise ValueError("env has a VecNormalize, but the model was saved without one and knows the observations as they are")
-    return vec_env
 
 
 def _check_networks(model: GAC, weights: Tensors, credit_weights: Tensors) -> None:
@@ -313,9 +294,8 @@ def _load_optimizer(optimizer: th.optim.Optimizer, part: str, tensors: Tensors) 
         states.setdefault(index, {})[key] = tensor
     if not states:
         return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = th.zeros_like(parameter)
+    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+        parameter.grad = th.zeros_like(parameter)
     optimizer.step()
     optimizer.zero_grad()
     expected = {str(index): _layout(state) for index, state in optimizer.state_dict()["state"].items()}
