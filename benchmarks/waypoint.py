@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from benchmarks.envs import MazeTask, Task
@@ -73,101 +72,49 @@ class WaypointRecipe:
         if not isinstance(task, MazeTask):
             raise TypeError(f"way-points need a maze, {task.name} is none")
         rng = np.random.default_rng(seed)
-        controller = WaypointController(self, task, rng)
         env = task.make_env()
         env.reset(seed=seed)
-        point = PointSimulator(env.unwrapped)
+        maze_env: Any = env.unwrapped
         n_left = self.n_steps
         while n_left > 0:
             noise = rng.normal(0.0, self.action_noise, size=(min(n_left, task.horizon), 2))
-            start = point.cell
+            row, column = maze_env.maze.cell_xy_to_rowcol(maze_env.data.qpos)
+            start = int(row), int(column)
             others = [cell for cell in task.free_cells if cell != start]
-            controller.set_target(start, others[rng.integers(len(others))])
-            episode = self._drive(controller, point, noise)
-            n_left -= len(episode)
-            yield episode
+            waypoints = self.waypoints(task, start, others[rng.integers(len(others))], rng)
+            observations, actions = self._drive(maze_env.point_env, waypoints, noise)
+            rewards = maze_env.compute_reward(observations[1:, :2], maze_env.goal, {})
+            n_left -= len(actions)
+            yield Episode(observations, actions, rewards, terminated=False)
         env.close()
 
-    def _drive(self, controller: "WaypointController", point: "PointSimulator", noise: Array) -> Episode:
-        max_steps = len(noise)
-        observations = np.empty((max_steps + 1, 4))
-        actions = np.empty((max_steps, 2), dtype=np.float32)
-        point.observe(observations[0])
-        n_steps = 0
-        is_solved = False
-        while n_steps < max_steps and not is_solved:
-            # Plain floats: on two numbers NumPy would cost more than the physics
-            force_x, force_y, is_solved = controller.act(*observations[n_steps].tolist())
-            noise_x, noise_y = noise[n_steps].tolist()
-            actions[n_steps] = (_clip(_clip(force_x) + noise_x), _clip(_clip(force_y) + noise_y))
-            point.step(actions[n_steps])
-            n_steps += 1
-            point.observe(observations[n_steps])
-        observations = observations[: n_steps + 1]
-        return Episode(observations, actions[:n_steps], point.rewards(observations[1:]), terminated=False)
+    def waypoints(self, task: MazeTask, start: tuple[int, int], target: tuple[int, int], rng: np.random.Generator) -> Array:
+        """One (x, y) for each cell of a shortest path: somewhere near its centre, the very centre of the last."""
+        centers = np.array([task.cell_center(cell) for cell in shortest_path(task, start, target)])
+        centers[:-1] += rng.uniform(-self.waypoint_noise, self.waypoint_noise, size=centers[:-1].shape)
+        return centers
 
+    def act(self, observation: Array, waypoint: Array) -> tuple[Array, bool]:
+        """The force (2,) of a damped spring towards a way-point, not clipped, and whether the way-point is reached."""
+        position, velocity = observation[:2], observation[2:]
+        distance = waypoint - position
+        return self.gain * distance - self.damping * velocity, math.hypot(*distance) < self.solve_threshold
 
-class WaypointController:
-    """
-    A proportional controller with damping that drives the point from way-point to way-point.
+    def _drive(self, point_env: Any, waypoints: Array, noise: Array) -> tuple[Array, Array]:
+        """
+        Follow way-points, for as many steps as there is noise (max_steps, 2) at most.
 
-    One way-point per cell of a shortest path: somewhere near the centre of each cell, the very centre of the last.
-    """
-
-    def __init__(self, recipe: WaypointRecipe, task: MazeTask, rng: np.random.Generator) -> None:
-        self.recipe, self.task, self.rng = recipe, task, rng
-        self.waypoints: list[tuple[float, float]] = []
-        self.index = 0
-
-    def set_target(self, start: tuple[int, int], target: tuple[int, int]) -> None:
-        """Plan the way from the cell the point is in to another."""
-        centers = np.array([self.task.cell_center(cell) for cell in shortest_path(self.task, start, target)])
-        noise = self.recipe.waypoint_noise
-        centers[:-1] += self.rng.uniform(-noise, noise, size=centers[:-1].shape)
-        self.waypoints = [(x, y) for x, y in centers.tolist()]
-        self.index = 0
-
-    def act(self, x: float, y: float, vx: float, vy: float) -> tuple[float, float, bool]:
-        """The force towards the next way-point, not clipped, and whether the target is reached."""
-        waypoint_x, waypoint_y = self.waypoints[self.index]
-        is_near = math.hypot(waypoint_x - x, waypoint_y - y) < self.recipe.solve_threshold
-        is_last = self.index == len(self.waypoints) - 1
-        if is_near and not is_last:
-            self.index += 1
-        gain, damping = self.recipe.gain, self.recipe.damping
-        return gain * (waypoint_x - x) - damping * vx, gain * (waypoint_y - y) - damping * vy, is_near and is_last
-
-
-class PointSimulator:
-    """The simulation of a point maze that was reset, without the layers around it, which cost more than the physics."""
-
-    def __init__(self, maze_env: Any) -> None:
-        self.maze_env, self.model, self.data = maze_env, maze_env.model, maze_env.data
-        # Views, to be read from and written to at every step
-        self.qpos, self.qvel, self.ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
-
-    @property
-    def cell(self) -> tuple[int, int]:
-        """(row, column) of the cell the point is in."""
-        row, column = self.maze_env.maze.cell_xy_to_rowcol(self.qpos)
-        return int(row), int(column)
-
-    def step(self, action: Array) -> None:
-        """Advance by one step of the environment: the same calls of MuJoCo, in the same order."""
-        np.clip(self.qvel, -5.0, 5.0, out=self.qvel)
-        mujoco.mj_forward(self.model, self.data)
-        self.ctrl[:] = action
-        mujoco.mj_step(self.model, self.data)
-
-    def observe(self, out: Array) -> None:
-        """Write position and velocity, (4,)."""
-        out[:2], out[2:] = self.qpos, self.qvel
-
-    def rewards(self, observations: Array) -> Array:
-        """The environment's rewards (n_steps,) for arriving at these observations (n_steps, 4)."""
-        rewards: Array = self.maze_env.compute_reward(observations[:, :2], self.maze_env.goal, {})
-        return rewards
-
-
-def _clip(force: float) -> float:
-    return min(max(force, -1.0), 1.0)
+        :param point_env: The point in its maze, without the layers around it, which cost more than the physics.
+        :return: Observations (n_steps + 1, 4) and actions (n_steps, 2).
+        """
+        observations, actions = [np.concatenate([point_env.data.qpos, point_env.data.qvel])], []
+        left = deque(waypoints)
+        for noise_of_step in noise:
+            force, is_reached = self.act(observations[-1], left[0])
+            actions.append((force.clip(-1.0, 1.0) + noise_of_step).clip(-1.0, 1.0).astype(np.float32))
+            observations.append(point_env.step(actions[-1])[0])
+            if is_reached and len(left) == 1:
+                break
+            if is_reached:
+                left.popleft()
+        return np.stack(observations), np.stack(actions)

@@ -10,7 +10,7 @@ pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium_robotics")
 
 from benchmarks.envs import TASKS, MazeTask
-from benchmarks.waypoint import WaypointController, WaypointRecipe, shortest_path
+from benchmarks.waypoint import WaypointRecipe, shortest_path
 
 MAZES = ["maze2d-umaze", "maze2d-medium", "maze2d-large"]
 
@@ -65,27 +65,21 @@ def test_parted_cells():
 
 
 def test_the_force_is_that_of_a_damped_spring():
-    task = maze_task("maze2d-umaze")
-    controller = WaypointController(WaypointRecipe(), task, np.random.default_rng(0))
-    controller.set_target((1, 2), (1, 1))
-    # The target's centre is (-1, 1)
-    assert controller.act(-0.5, 1.2, 0.3, -0.1) == (pytest.approx(-5.3), pytest.approx(-1.9), False)
-    assert controller.act(-0.95, 1.05, 0.0, 0.0)[2]
-    assert not controller.act(-0.92, 1.08, 0.0, 0.0)[2]
+    target = np.array([-1.0, 1.0])
+    force, is_reached = WaypointRecipe().act(np.array([-0.5, 1.2, 0.3, -0.1]), target)
+    assert force == pytest.approx([-5.3, -1.9]) and not is_reached
+    assert WaypointRecipe().act(np.array([-0.95, 1.05, 0.0, 0.0]), target)[1]
+    assert not WaypointRecipe().act(np.array([-0.92, 1.08, 0.0, 0.0]), target)[1]
 
 
 def test_waypoints_are_near_the_centres_and_the_last_is_one():
     task = maze_task("maze2d-large")
-    controller = WaypointController(WaypointRecipe(), task, np.random.default_rng(0))
-    offsets = []
-    for _ in range(50):
-        controller.set_target((1, 1), (7, 9))
-        centers = np.array([task.cell_center(cell) for cell in shortest_path(task, (1, 1), (7, 9))])
-        offsets.append(np.array(controller.waypoints) - centers)
-    stacked = np.stack(offsets)
-    assert not stacked[:, -1].any()
-    assert 0.095 < np.abs(stacked[:, :-1]).max() <= 0.1
-    assert abs(stacked[:, :-1].mean()) < 0.01
+    rng = np.random.default_rng(0)
+    centers = np.array([task.cell_center(cell) for cell in shortest_path(task, (1, 1), (7, 9))])
+    offsets = np.stack([WaypointRecipe().waypoints(task, (1, 1), (7, 9), rng) - centers for _ in range(50)])
+    assert not offsets[:, -1].any()
+    assert 0.095 < np.abs(offsets[:, :-1]).max() <= 0.1
+    assert abs(offsets[:, :-1].mean()) < 0.01
 
 
 @pytest.mark.parametrize("name", MAZES)
