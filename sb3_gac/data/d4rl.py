@@ -11,14 +11,12 @@ from gymnasium import spaces
 from sb3_gac.data.hdf5 import open_hdf5
 from sb3_gac.data.space import infer_spaces
 from sb3_gac.data.trajectory import (
-    Array,
     Observations,
     Trajectory,
     as_flags,
     check_finite,
     discontinuities,
     error_context,
-    map_observations,
     observation_items,
     split_trajectories,
 )
@@ -55,37 +53,56 @@ def read_d4rl(
     name = "dict of arrays" if isinstance(data, Mapping) else str(data)
     with error_context(name):
         fields = _take(data) if isinstance(data, Mapping) else _read(Path(data))
+        _check(fields)
         return _split(fields, name), infer_spaces(fields["observations"], fields["actions"], observation_space, action_space)
 
 
 def _take(data: Mapping[str, Any]) -> Fields:
-    """The fields that are needed of a dict, with a row per step."""
+    """The fields that are needed of a dict."""
     if missing := [field for field in NEEDED if data.get(field) is None]:
         raise ValueError(f"the field {missing[0]!r} is missing, there are {sorted(map(str, data))[:20]}")
-    fields = {field: _as_arrays(field, data[field]) for field in (*NEEDED, *OPTIONAL) if data.get(field) is not None}
-    _check_shapes({name: np.shape(array) for field in fields for name, array in _named(field, fields[field])})
+    fields: Fields = {}
+    for field in (*NEEDED, *OPTIONAL):
+        values = data.get(field)
+        with error_context(field):
+            if isinstance(values, Mapping) and field.endswith("observations"):
+                fields[field] = {key: np.asarray(part) for key, part in values.items()}
+            elif values is not None:
+                fields[field] = np.asarray(values)
     return fields
 
 
-def _as_arrays(field: str, values: Any) -> Observations:
-    with error_context(field):
-        return map_observations(np.asarray, dict(values) if isinstance(values, Mapping) else np.asarray(values))
+def _read(path: Path) -> Fields:
+    """The fields that are needed of a file."""
+    with open_hdf5(path) as file:
+        names = [*NEEDED, *(name for name in OPTIONAL if name in file.names)]
+        fields = {name: file.read(name) for name in names if name != "next_observations"}
+        if "next_observations" in names and not fields.get("timeouts", np.zeros(1)).any():
+            fields["next_observations"] = file.read("next_observations")
+        return fields
 
 
-def _named(field: str, values: Observations) -> list[tuple[str, Array]]:
-    return [(name.replace("observations", field, 1), array) for name, array in observation_items(values)]
+def _check(fields: Fields) -> None:
+    """Numbers, and a row of them per step in each field."""
+    n_steps = fields["rewards"].size
+    for field, values in fields.items():
+        for name, array in observation_items(values):
+            name = name.replace("observations", field, 1)
+            if field in OF_ONE_NUMBER and (array.ndim == 0 or array.shape[1:] not in [(), (1,)]):
+                raise ValueError(f"{name} must have shape (n_steps,), not {array.shape}")
+            if array.shape[:1] != (n_steps,):
+                raise ValueError(f"{name} of shape {array.shape} beside {n_steps} rewards: one row per step is needed")
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} have dtype {array.dtype}, numbers are needed")
+    if n_steps == 0:
+        raise ValueError("it holds no step")
 
 
 def _split(fields: Fields, name: str) -> list[Trajectory]:
     """Trajectories of flat fields, which have a row per step."""
-    for field in (*NEEDED, *OPTIONAL):
-        for key, array in _named(field, fields.get(field, np.zeros(0))):
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"{key} have dtype {array.dtype}, numbers are needed")
-    terminated, truncated = (
-        as_flags(flags, fields[flags].reshape(-1)) if flags in fields else np.zeros(len(fields["rewards"]), dtype=bool)
-        for flags in ("terminals", "timeouts")
-    )
+    rewards = fields["rewards"].reshape(-1)
+    terminated = as_flags("terminals", fields["terminals"].reshape(-1))
+    truncated = as_flags("timeouts", fields.get("timeouts", np.zeros(len(rewards))).reshape(-1))
     following = fields.get("next_observations")
     if following is not None and not truncated.any():
         _check_following(fields["observations"], following)
@@ -98,37 +115,13 @@ def _split(fields: Fields, name: str) -> list[Trajectory]:
         )
     if not (terminated | truncated).any():
         raise ValueError("no episode end anywhere: neither a terminal nor a timeout, nor a jump between observations")
-    rewards = fields["rewards"].reshape(-1)
     return split_trajectories(fields["observations"], fields["actions"], rewards, terminated, truncated)
 
 
 def _check_following(observations: Observations, following: Observations) -> None:
     """Refuse next observations that no jump could be told by."""
-    shapes, others = ([(np.shape(a)) for _, a in observation_items(o)] for o in (observations, following))
+    shapes, others = ([array.shape for _, array in observation_items(o)] for o in (observations, following))
     if isinstance(observations, dict) != isinstance(following, dict) or shapes != others:
         raise ValueError(f"next_observations of shapes {others} beside observations of shapes {shapes}")
-    for name, array in _named("next_observations", following):
-        check_finite(name, array)
-
-
-def _read(path: Path) -> Fields:
-    """The fields that are needed of a file, with a row per step."""
-    with open_hdf5(path) as file:
-        names = [*NEEDED, *(name for name in OPTIONAL if name in file)]
-        _check_shapes({name: file.shape(name) for name in names})
-        fields: Fields = {name: file.read(name) for name in names if name != "next_observations"}
-        if "next_observations" in names and not fields.get("timeouts", np.zeros(1)).any():
-            fields["next_observations"] = file.read("next_observations")
-        return fields
-
-
-def _check_shapes(shapes: dict[str, tuple[int, ...]]) -> None:
-    """There is a row per step in each field."""
-    n_steps = next(iter(shapes["rewards"]), 0)
-    for name, shape in shapes.items():
-        if name in OF_ONE_NUMBER and (not shape or shape[1:] not in [(), (1,)]):
-            raise ValueError(f"{name} must have shape (n_steps,), not {shape}")
-        if shape[:1] != (n_steps,):
-            raise ValueError(f"{name} of shape {shape} beside {n_steps} rewards: one row per step is needed")
-    if n_steps == 0:
-        raise ValueError("it holds no step")
+    for name, array in observation_items(following):
+        check_finite(name.replace("observations", "next_observations", 1), array)

@@ -25,9 +25,13 @@ class Hdf5File:
     """
 
     def __init__(self, file: Any) -> None:
+        import h5py
+
+        self.names = set(file)  # of what stands at the top
         self._file = file
-        self._left = max(ALWAYS_ALLOWED, MAX_RATIO * Path(file.filename).stat().st_size)
-        known = {_address(file)}
+        self._size = Path(file.filename).stat().st_size
+        self._left = max(ALWAYS_ALLOWED, MAX_RATIO * self._size)
+        known = {h5py.h5o.get_info(file.id).addr}
 
         def leads_elsewhere(name: bytes, link: Any) -> bytes | None:
             # A hard link has the address of what it names: a second one would count twice, or be the group that it is in
@@ -38,9 +42,6 @@ class Hdf5File:
 
         if (name := file.id.links.visit(leads_elsewhere, info=True)) is not None:
             raise ValueError(f"the field {name.decode('utf-8', 'replace')!r} is a link, expected data in the file itself")
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._file
 
     def __getitem__(self, name: str) -> Any:
         """
@@ -59,26 +60,6 @@ class Hdf5File:
             raise ValueError(f"the values of {name!r} stand in another file, expected them in this one")
         return found
 
-    def keys(self, name: str) -> set[str]:
-        """
-        Names in a group; none where there is no such group.
-
-        :param name: Its path in the file.
-        """
-        import h5py
-
-        found = self._file.get(name)
-        return set(found) if isinstance(found, h5py.Group) else set()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """
-        Shape that a data set claims to have.
-
-        :param name: Its path in the file.
-        """
-        shape: tuple[int, ...] | None = self[name].shape
-        return () if shape is None else shape
-
     def read(self, name: str) -> Array:
         """
         Read an array of numbers.
@@ -89,33 +70,25 @@ class Hdf5File:
         dataset = self[name]
         if dataset.dtype.kind not in "biuf":
             raise ValueError(f"{name} have dtype {dataset.dtype}, numbers are needed")
-        if not dataset.shape:
-            raise ValueError(f"{name} have the shape {dataset.shape}, one row per step is needed")
-        self.spend(name, dataset.shape, dataset.dtype.itemsize)
-        if dataset.chunks is not None:
-            n_chunks = math.prod(math.ceil(n / size) for n, size in zip(dataset.shape, dataset.chunks, strict=True))
-            largest = max(n_chunks * CHUNK_OVERHEAD, math.prod(dataset.chunks) * dataset.dtype.itemsize)
-            if largest > self._left:
-                raise ValueError(
-                    f"{name} claims {n_chunks:,} chunks of shape {dataset.chunks}, expected less than the file can hold"
-                )
+        shape, chunks, itemsize = dataset.shape or (), dataset.chunks or (), dataset.dtype.itemsize
+        n_chunks = math.prod(math.ceil(n / size) for n, size in zip(shape, chunks, strict=False))
+        self.spend(name, shape, max(math.prod(shape) * itemsize, math.prod(chunks) * itemsize, n_chunks * CHUNK_OVERHEAD))
         return np.asarray(dataset[()])
 
-    def spend(self, name: str, shape: tuple[int, ...], itemsize: int) -> None:
+    def spend(self, name: str, shape: tuple[int, ...], n_bytes: int) -> None:
         """
         Count memory that is about to be taken.
 
         :param name: What it is taken for.
         :param shape: Shape of the array.
-        :param itemsize: Bytes of one number.
+        :param n_bytes: How much.
         :raises ValueError: when it comes to much more than the file.
         """
-        self._left -= math.prod(shape) * itemsize
+        self._left -= n_bytes
         if self._left < 0:
-            size = Path(self._file.filename).stat().st_size
             raise ValueError(
-                f"{name} claims the shape {shape} in a file of {size:,} bytes, "
-                f"expected no more than {max(ALWAYS_ALLOWED, MAX_RATIO * size):,} bytes of data in all"
+                f"{name} claims the shape {shape} in a file of {self._size:,} bytes, "
+                f"expected no more than {max(ALWAYS_ALLOWED, MAX_RATIO * self._size):,} bytes of data in all"
             )
 
 
@@ -135,10 +108,3 @@ def open_hdf5(path: Path) -> Iterator[Hdf5File]:
             yield Hdf5File(file)
     except (OSError, RuntimeError, KeyError, TypeError, MemoryError) as error:  # of its library, in what is damaged
         raise ValueError(f"not a readable HDF5 file, it may be truncated: {error}") from error
-
-
-def _address(group: Any) -> int:
-    import h5py
-
-    address: int = h5py.h5o.get_info(group.id).addr
-    return address
