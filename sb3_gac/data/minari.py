@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_gac.data.hdf5 import Hdf5File, open_hdf5
-from sb3_gac.data.space import REAL_DTYPES, check_spaces, check_supported
+from sb3_gac.data.space import MAX_ACTIONS, REAL_DTYPES, check_spaces, check_supported
 from sb3_gac.data.trajectory import (
     Array,
-    Observations,
     Trajectory,
     as_flags,
     error_context,
@@ -29,21 +28,8 @@ from sb3_gac.extra import require
 METADATA_FILE, DATA_FILE = "metadata.json", "main_data.hdf5"
 MAX_METADATA_BYTES = 64 * 2**20
 # Minari builds the environment that the file names where a space is missing: whatever the file says would run
-_NEEDED = {
-    "observation_space": str,
-    "action_space": str,
-    "dataset_id": str,
-    "minari_version": str,
-    "data_format": str,
-    "total_episodes": int,
-    "total_steps": int,
-}
-_OPTIONAL = {"env_spec": str, "eval_env_spec": str, "jpeg_encoding": bool}
+_NEEDED = {"observation_space": str, "action_space": str, "data_format": str, "total_episodes": int}
 _SIZES = {"Box": "shape", "Discrete": "n", "MultiDiscrete": "nvec", "MultiBinary": "n"}
-# Letters by which an id is taken for another one that is mistyped
-MAX_TYPOS = 2
-# Values that the codes of a space may have: a network has hundreds of weights for each
-MAX_CODES = 2**16
 
 
 def read_minari(data: Any) -> tuple[list[Trajectory], Any]:
@@ -69,20 +55,19 @@ def read_minari(data: Any) -> tuple[list[Trajectory], Any]:
     return trajectories, dataset
 
 
-def open_minari(data: Any, download: bool = True) -> Any:
+def open_minari(data: Any) -> Any:
     """
     Open a Minari data set without reading its episodes.
 
     :param data: As for :func:`read_minari`.
-    :param download: Whether to download a data set that is not installed.
     :return: The ``minari.MinariDataset``.
-    :raises FileNotFoundError: when it is not installed and cannot be downloaded, or its id looks mistyped.
+    :raises FileNotFoundError: when it is not installed and cannot be downloaded.
     :raises ValueError: when its description is damaged, or lacks a space: ``minari.MinariDataset(path)`` would build the
         environment that the files name, for those who trust them.
     """
     if is_minari(data):
         return data
-    require("data", "minari", "h5py")
+    require("data", "minari", "h5py", "PIL")
     import minari
     from minari.storage import get_dataset_path
 
@@ -91,9 +76,6 @@ def open_minari(data: Any, download: bool = True) -> Any:
         with error_context(str(data)):
             path = Path(get_dataset_path(str(data)))
         if not (path / "data").is_dir():
-            _check_id(str(data))
-            if not download:
-                raise FileNotFoundError(f"Minari data set {str(data)!r} is not installed{_nearest(str(data))}")
             _download(str(data))
     # An installed data set keeps its files in a sub-folder
     folder = path / "data" if (path / "data").is_dir() else path
@@ -118,8 +100,8 @@ def check_metadata(folder: Path) -> None:
         metadata = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(metadata, dict):
             raise ValueError(f"{str(metadata)[:200]} is no object")
-        for key, kind in (_NEEDED | _OPTIONAL).items():
-            if type(metadata.get(key)) is not kind and (key in _NEEDED or metadata.get(key) is not None):
+        for key, kind in _NEEDED.items():
+            if type(metadata.get(key)) is not kind:
                 given = f"{str(metadata[key])[:200]!r}" if key in metadata else "missing"
                 raise ValueError(f"{key} is {given}, expected a {kind.__name__}")
         if metadata["data_format"] != "hdf5":
@@ -129,8 +111,8 @@ def check_metadata(folder: Path) -> None:
         if not 0 <= metadata["total_episodes"] <= most:
             raise ValueError(f"total_episodes is {metadata['total_episodes']}, {DATA_FILE} has {most:,} bytes")
         for key in ("observation_space", "action_space"):
-            if (n_codes := _check_space(json.loads(metadata[key]), key)) > MAX_CODES:
-                raise ValueError(f"{key} has codes of {n_codes:,} values, expected at most {MAX_CODES:,}")
+            if (n_values := _check_space(json.loads(metadata[key]), key)) > MAX_ACTIONS:
+                raise ValueError(f"{key} has codes of {n_values:,} values, expected at most {MAX_ACTIONS:,}")
 
 
 def _check_space(data: Any, name: str) -> int:
@@ -168,83 +150,55 @@ def _reading(name: str) -> Iterator[None]:
     with error_context(name):
         try:
             yield
-        except ImportError as error:
-            raise ImportError(f'{error}: pip install ".[data]"') from error
+        except (ImportError, ValueError):
+            raise
         except Exception as error:  # Minari, Gymnasium and Pillow raise what they like
-            if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
-                raise
             raise ValueError(f"the data set cannot be read, it may be truncated: {error!r}") from error
 
 
 def _download(dataset_id: str) -> None:
-    from minari.storage import hosting
+    from minari.storage import get_dataset_path, hosting
 
-    try:
-        hosting.download_dataset(dataset_id)
-    except ImportError as error:
-        raise ImportError(f'{error}: pip install ".[data]"') from error
-    except Exception as error:  # Minari lets errors of several network libraries through
-        raise FileNotFoundError(
-            f"Minari data set {dataset_id!r} is not installed and could not be downloaded: {error}{_nearest(dataset_id)}"
-        ) from error
-
-
-def _check_id(dataset_id: str) -> None:
-    """Refuse what is mistyped before a download is tried, which may take long to fail."""
+    root = Path(get_dataset_path(""))
+    installed = [file.parent.parent.relative_to(root).as_posix() for file in root.rglob(f"data/{METADATA_FILE}")]
+    nearest = get_close_matches(dataset_id, installed)
+    hint = f"; installed are {', '.join(nearest)}" if nearest else ""
     if not re.search(r"-v\d+$", dataset_id):
         raise FileNotFoundError(
             f"{dataset_id!r} is neither a folder nor the id of a Minari data set, which ends with a version as in "
-            f"'mujoco/hopper/medium-v0'{_nearest(dataset_id)}"
+            f"'mujoco/hopper/medium-v0'{hint}"
         )
-    for known in _installed():
-        changes = SequenceMatcher(None, dataset_id, known, autojunk=False).get_opcodes()
-        parts = [(dataset_id[a:b], known[c:d]) for kind, a, b, c, d in changes if kind != "equal"]
-        letters = "".join(one + other for one, other in parts)
-        # Another number, or more than that, makes another data set
-        if letters.isalpha() and sum(max(map(len, part)) for part in parts) <= MAX_TYPOS:
-            raise FileNotFoundError(
-                f"Minari data set {dataset_id!r} is not installed, is it {known!r}? If not, download it with "
-                f"`minari download {dataset_id}`"
-            )
-
-
-def _nearest(dataset_id: str) -> str:
-    names = get_close_matches(dataset_id, _installed())
-    return f"; installed are {', '.join(names)}" if names else ""
-
-
-def _installed() -> list[str]:
-    """Ids of the data sets that are installed."""
-    from minari.storage import get_dataset_path
-
-    root = Path(get_dataset_path(""))
-    return sorted(file.parent.parent.relative_to(root).as_posix() for file in root.rglob(f"data/{METADATA_FILE}"))
+    try:
+        hosting.download_dataset(dataset_id)
+    except Exception as error:  # Minari lets errors of several network libraries through
+        raise FileNotFoundError(
+            f"Minari data set {dataset_id!r} is not installed and could not be downloaded: {error}{hint}"
+        ) from error
 
 
 def _episodes(dataset: Any) -> Iterator[dict[str, Any]]:
     """The fields of each episode that are needed; what else there is stays unread."""
-    storage, flat = dataset.storage, ("rewards", "terminations", "truncations")
+    storage, has_jpegs = dataset.storage, dataset.storage.jpeg_encoding
     if storage.FORMAT != "hdf5":  # of a data set that the caller has opened
         yield from map(vars, dataset.iterate_episodes())
     elif len(dataset.episode_indices) > 0:
         with open_hdf5(Path(storage.data_path) / DATA_FILE) as file:
+            if len(file.names) != storage.total_episodes:
+                raise ValueError(
+                    f"{METADATA_FILE} tells of {storage.total_episodes} episodes, {DATA_FILE} has {len(file.names)}"
+                )
             for index in dataset.episode_indices:
                 group = f"episode_{index}"
                 yield {
-                    "observations": _read(file, f"{group}/observations", dataset.observation_space, storage.jpeg_encoding),
-                    "actions": _read(file, f"{group}/actions", dataset.action_space, storage.jpeg_encoding),
-                    **{name: file.read(f"{group}/{name}") for name in flat},
+                    "observations": _read(file, f"{group}/observations", dataset.observation_space, has_jpegs),
+                    "actions": _read(file, f"{group}/actions", dataset.action_space, has_jpegs),
+                    **{name: file.read(f"{group}/{name}") for name in ("rewards", "terminations", "truncations")},
                 }
-            if (n_episodes := len(file.keys("/"))) != storage.total_episodes:
-                raise ValueError(f"{METADATA_FILE} tells of {storage.total_episodes} episodes, {DATA_FILE} has {n_episodes}")
 
 
-def _read(file: Hdf5File, name: str, space: spaces.Space[Any], has_jpegs: bool) -> Observations:
+def _read(file: Hdf5File, name: str, space: spaces.Space[Any], has_jpegs: bool) -> Any:
     if isinstance(space, spaces.Dict):
-        if unknown := file.keys(name) ^ space.spaces.keys():
-            raise ValueError(f"the space has the keys {sorted(space.spaces)}, {name} has others: {sorted(unknown)}")
-        parts = {key: _read(file, f"{name}/{key}", part, has_jpegs) for key, part in space.spaces.items()}
-        return {key: part for key, part in parts.items() if not isinstance(part, dict)}
+        return {key: _read(file, f"{name}/{key}", part, has_jpegs) for key, part in space.spaces.items()}
     from minari.dataset.minari_storage import is_image_space
 
     return _read_jpegs(file, name, space) if has_jpegs and is_image_space(space) else file.read(name)
@@ -253,21 +207,22 @@ def _read(file: Hdf5File, name: str, space: spaces.Space[Any], has_jpegs: bool) 
 def _read_jpegs(file: Hdf5File, name: str, space: spaces.Space[Any]) -> Array:
     from PIL import Image
 
-    frames, shape = file[name], tuple(space.shape or ())
-    file.spend(name, (*frames.shape[:1], *shape), 1)
-    file.spend(name, frames.shape, 1)
-    images = np.empty((*frames.shape[:1], *shape), dtype=np.uint8)
+    frames = file[name]
+    shape = *frames.shape[:1], *(space.shape or ())
+    file.spend(name, shape, math.prod(shape) + frames.nbytes)
+    images = np.empty(shape, dtype=np.uint8)
     for step in range(len(images)):
+        # No other format: Pillow runs Ghostscript for some
         with Image.open(io.BytesIO(np.asarray(frames[step], dtype=np.uint8).tobytes()), formats=["JPEG"]) as image:
-            if (image.height, image.width) != shape[:2]:  # known before it is unpacked
-                raise ValueError(f"{name} at step {step} is an image of {image.height} x {image.width}, expected {shape[:2]}")
+            if (image.height, image.width) != shape[1:3]:  # known before it is unpacked
+                raise ValueError(f"{name} at step {step} is an image of {image.height} x {image.width}, expected {shape[1:3]}")
             images[step] = np.asarray(image)
     return images
 
 
 def _trajectory(index: int, fields: dict[str, Any]) -> Trajectory:
-    n_steps = len(fields["rewards"])
     with error_context(f"trajectory {index}"):
+        n_steps = np.size(fields["rewards"])
         ends = {name: as_flags(name, np.asarray(fields[name])) for name in ("terminations", "truncations")}
         for name, flags in ends.items():
             if flags.shape != (n_steps,):
@@ -275,13 +230,13 @@ def _trajectory(index: int, fields: dict[str, Any]) -> Trajectory:
             if flags[:-1].any():
                 raise ValueError(f"{name} at step {np.argmax(flags)} are set, {n_steps - 1} is the last step")
         observations = map_observations(np.asarray, fields["observations"])
-        terminated = bool(ends["terminations"][-1:].any())
+        is_terminated, is_truncated = (bool(flags[-1:].any()) for flags in ends.values())
         trajectory = Trajectory(
             observations=map_observations(lambda array: array[:n_steps], observations),
             actions=np.asarray(fields["actions"]),
             rewards=np.asarray(fields["rewards"]),
-            terminated=terminated,
-            truncated=bool(ends["truncations"][-1:].any()) or not terminated,
+            terminated=is_terminated,
+            truncated=is_truncated or not is_terminated,
         )
         for name, array in observation_items(observations):
             if len(array) > n_steps + 1:

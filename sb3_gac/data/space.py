@@ -13,7 +13,7 @@ from sb3_gac.scaling import unscale_actions as unscale_actions
 
 # Share of the range of an action by which rounding may carry it over a bound
 _ROUNDING = 1e-5
-# Actions that a space has which is guessed: networks have weights for each
+# Values that the codes of a space of a file may have: networks have weights for each
 MAX_ACTIONS = 2**16
 # What a file may name
 REAL_DTYPES = (

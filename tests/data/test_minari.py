@@ -194,10 +194,14 @@ def test_truncated_files(datasets_path):
             load_minari("made/up-v0")
     data.write_bytes(intact)
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 3}))
-    with pytest.raises(ValueError, match="made/up-v0: the field 'episode_2/observations' is missing"):
-        load_minari("made/up-v0")
-    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 1}))
-    with pytest.raises(ValueError, match=r"made/up-v0: metadata\.json tells of 1 episodes, main_data\.hdf5 has 2"):
+    for n_episodes in (3, 1):
+        metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": n_episodes}))
+        with pytest.raises(ValueError, match=rf"made/up-v0: metadata\.json tells of {n_episodes} episodes, main_data\.hdf5 has 2"):
+            load_minari("made/up-v0")
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 2}))
+    with h5py.File(data, "a") as file:
+        del file["episode_1/actions"]
+    with pytest.raises(ValueError, match="made/up-v0: the field 'episode_1/actions' is missing"):
         load_minari("made/up-v0")
     metadata.write_text("{")
     with pytest.raises(ValueError, match="made"):
@@ -290,7 +294,6 @@ def change(folder, **changes):
         (dict(total_episodes=1.5), "total_episodes is '1.5', expected a int"),
         (dict(total_episodes=True), "total_episodes is 'True', expected a int"),
         (dict(data_format="arrow"), "data_format is 'arrow', expected 'hdf5'"),
-        (dict(jpeg_encoding="yes"), "jpeg_encoding is 'yes', expected a bool"),
         (
             dict(action_space='{"type": "Discrete", "n": 10000000000, "start": 0}'),
             "codes of 10,000,000,000 values, expected at",
@@ -338,7 +341,7 @@ def test_links_and_other_files(datasets_path, name):
             "stand in an",
         ),
         (lambda group: group.create_dataset(name, 10**12, float, chunks=True), "claims the shape"),
-        (lambda group: group.create_dataset(name, 10**7, bool, chunks=(5,)), "claims 2,000,000 chunks"),
+        (lambda group: group.create_dataset(name, 10**7, bool, chunks=(5,)), r"claims the shape \(10000000,\)"),
     ]:
         path.write_bytes(intact)
         with h5py.File(path, "a") as file:
@@ -380,30 +383,16 @@ def test_not_installed_is_downloaded(monkeypatch):
 @pytest.mark.parametrize(
     ("dataset_id", "message"),
     [
-        ("mujoco/hoper/medium-v0", "is not installed, is it 'mujoco/hopper/medium-v0'"),
-        ("mujoko/hopper/medium-v0", "is not installed, is it 'mujoco/hopper/medium-v0'"),
-        ("mujoco/hopper/meduim-v0", "is not installed, is it 'mujoco/hopper/medium-v0'"),
         ("mujoco/hopper/medium", "is neither a folder nor the id .*; installed are mujoco/hopper/medium-v0"),
         ("hopper-medium-v2.zip", "is neither a folder nor the id of a Minari data set, which ends with a version"),
         ("x", "is neither a folder"),
     ],
 )
-def test_mistyped_ids_fail_at_once(monkeypatch, dataset_id, message):
+def test_what_is_no_id_fails_at_once(monkeypatch, dataset_id, message):
     make_dataset([episode()], "mujoco/hopper/medium-v0")
     monkeypatch.setattr("minari.storage.hosting.download_dataset", lambda name: pytest.fail("a download was tried"))
     with pytest.raises(FileNotFoundError, match=f"{dataset_id}' {message}"):
         load_minari(dataset_id)
-
-
-@pytest.mark.parametrize("dataset_id", ["mujoco/hopper/medium-v1", "mujoco/hopper/expert-v0", "mujoco/ant/medium-v0"])
-def test_other_ids_are_no_mistyped_ones(monkeypatch, dataset_id):
-    make_dataset([episode()], "mujoco/hopper/medium-v0")
-    monkeypatch.setattr("minari.storage.hosting.download_dataset", lambda name: make_dataset([episode()], name))
-    assert len(load_minari(dataset_id)) == 1
-    with pytest.raises(
-        FileNotFoundError, match="'mujoco/hopper/simple-v0' is not installed; installed are mujoco/hopper/medium"
-    ):
-        open_minari("mujoco/hopper/simple-v0", download=False)
 
 
 def test_no_network(monkeypatch):
@@ -411,11 +400,12 @@ def test_no_network(monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr("minari.storage.hosting.download_dataset", download)
-    with pytest.raises(FileNotFoundError, match="'made/up-v0' is not installed and could not be downloaded: no route"):
+    make_dataset([episode()], "made/up-v1")
+    with pytest.raises(FileNotFoundError, match="'made/up-v0' is not .* downloaded: no route to host; installed are made/up-v1"):
         load_minari("made/up-v0")
 
 
-@pytest.mark.parametrize("module", ["minari", "minari.dataset._storages.hdf5_storage"])
+@pytest.mark.parametrize("module", ["minari", "h5py", "PIL"])
 def test_something_is_missing(monkeypatch, module):
     make_dataset([episode()])
     monkeypatch.setitem(sys.modules, module, None)
