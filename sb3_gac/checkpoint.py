@@ -17,11 +17,9 @@ that is determined by ``reset(seed=...)``.
 
 import hashlib
 import json
-import os
 import pickle
 import random
 import re
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_gac.arguments import check_at_least
 from sb3_gac.atomic import discard, lock_folder, replace_when_complete
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
 from sb3_gac.data.stored_buffer import read_buffer, write_buffer
@@ -39,14 +38,9 @@ from sb3_gac.offline_env import OfflineVecEnv
 
 MODEL, STATE = "model.zip", "state.pkl"
 REPLAY_BUFFER, OFFLINE_BUFFER = "replay_buffer.safetensors", "offline_buffer.safetensors"
-CREDIT = ("weights", "advantages")  # arrays of what steps are worth
 # Written last: sha256 of all other files
 MANIFEST = "manifest.json"
-NAME = re.compile(r"checkpoint_(\d+)")
-
-# Data sets that a checkpoint of this process holds: their rows and the file. Only what their steps are worth changes,
-# which each checkpoint has in its state: the file is linked, not copied.
-_offline_files: "weakref.WeakKeyDictionary[TrajectoryReplayBuffer, tuple[int, Path]]" = weakref.WeakKeyDictionary()
+NAME = re.compile(r"checkpoint_\d+")
 
 
 def save_checkpoint(model: GAC, save_path: str | Path, keep: int = 2) -> Path:
@@ -62,19 +56,18 @@ def save_checkpoint(model: GAC, save_path: str | Path, keep: int = 2) -> Path:
     :return: The folder of the new checkpoint.
     """
     if keep < 1:
-        raise ValueError(f"at least one checkpoint must be kept, not {keep}")
+        raise ValueError(f"keep must be at least 1, got {keep}")
     folder = Path(save_path)
     folder.mkdir(parents=True, exist_ok=True)
     model._forget_rollout()
     seed = int(np.random.randint(2**31 - 1))
     with lock_folder(folder):
-        checkpoint = folder / f"checkpoint_{_number(latest_checkpoint(folder)) + 1}"
+        latest = latest_checkpoint(folder)
+        checkpoint = folder / f"checkpoint_{1 if latest is None else _number(latest) + 1}"
         with replace_when_complete(checkpoint) as partial:
             _write(model, seed, partial)
         for old in _checkpoints(folder)[:-keep]:
             discard(old)
-    if model.offline_buffer is not None:
-        _offline_files[model.offline_buffer] = model.offline_buffer.n_transitions, checkpoint / OFFLINE_BUFFER
     _restart(model, seed)
     return checkpoint
 
@@ -94,14 +87,9 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
     :raises FileNotFoundError: when there is no checkpoint.
     :raises ValueError: when a file of the checkpoint is missing or damaged, or the environments are not those of the run.
     """
-    checkpoint = Path(path)
-    if not NAME.fullmatch(checkpoint.name):
-        latest = latest_checkpoint(checkpoint)
-        if latest is None:
-            raise FileNotFoundError(f"there is no checkpoint in {checkpoint}")
-        checkpoint = latest
-    elif not checkpoint.is_dir():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    checkpoint = Path(path) if NAME.fullmatch(Path(path).name) else latest_checkpoint(path)
+    if checkpoint is None or not checkpoint.is_dir():
+        raise FileNotFoundError(f"there is no checkpoint {path}, nor one in it")
     files = _verify(checkpoint)
     model = model_class.load(checkpoint / MODEL, env, **kwargs)
     with (checkpoint / STATE).open("rb") as stream:
@@ -113,13 +101,9 @@ def load_checkpoint(path: str | Path, env: GymEnv | None = None, model_class: ty
     if REPLAY_BUFFER in files:
         model.load_replay_buffer(checkpoint / REPLAY_BUFFER)
     if OFFLINE_BUFFER in files:
-        credit = state["offline_credit"]
-        shape = len(credit["weights"]), model.observation_space, model.action_space
-        buffer = read_buffer(checkpoint / OFFLINE_BUFFER, TrajectoryReplayBuffer(*shape, device=model.device))
-        for name, array in credit.items():
-            getattr(buffer, name)[: buffer.size()] = array
-        model.offline_buffer = buffer
-        _offline_files[buffer] = buffer.n_transitions, checkpoint / OFFLINE_BUFFER
+        spaces = model.observation_space, model.action_space
+        empty = TrajectoryReplayBuffer(state["offline_steps"], *spaces, device=model.device)
+        model.offline_buffer = read_buffer(checkpoint / OFFLINE_BUFFER, empty)
     model._last_obs = None
     _set_rng_state(state["rng"])
     _restart(model, state["seed"])
@@ -155,13 +139,11 @@ class ExactCheckpointCallback(BaseCallback):
 
     def __init__(self, save_freq: int, save_path: str | Path, keep: int = 2, patience: int = 1000, verbose: int = 0) -> None:
         super().__init__(verbose)
-        for name, given, least in (("save_freq", save_freq, 1), ("keep", keep, 1), ("patience", patience, 0)):
-            if given < least:
-                raise ValueError(f"{name} must be at least {least}, got {given}")
         self.save_freq = save_freq
         self.save_path = Path(save_path)
         self.keep = keep
         self.patience = patience
+        check_at_least(self, save_freq=1, keep=1, patience=0)
         self._saved_at = 0
         self._is_online = False
 
@@ -199,49 +181,29 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in found if NAME.fullmatch(path.name) and path.is_dir()), key=_number)
 
 
-def _number(checkpoint: Path | None) -> int:
-    match = None if checkpoint is None else NAME.fullmatch(checkpoint.name)
-    return 0 if match is None else int(match[1])
+def _number(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint_"))
 
 
 def _write(model: GAC, seed: int, folder: Path) -> None:
     """Write all files of a checkpoint, the manifest last."""
     folder.mkdir()
-    digests = {}
-    if model.offline_buffer is not None:
-        if (linked := _link_offline_file(model.offline_buffer, folder / OFFLINE_BUFFER)) is not None:
-            digests[OFFLINE_BUFFER] = linked
-        else:
-            write_buffer(folder / OFFLINE_BUFFER, model.offline_buffer)
     model.save(folder / MODEL)
-    if model.replay_buffer is not None:
-        write_buffer(folder / REPLAY_BUFFER, model.replay_buffer)
+    for name, buffer in ((REPLAY_BUFFER, model.replay_buffer), (OFFLINE_BUFFER, model.offline_buffer)):
+        if buffer is not None:
+            write_buffer(folder / name, buffer)
     normalizer = model._vec_normalize_env
-    offline = model.offline_buffer
     state = {
         "seed": seed,
         "n_envs": model.n_envs,
-        "offline_credit": None if offline is None else {name: getattr(offline, name)[: offline.size()] for name in CREDIT},
+        "offline_steps": None if model.offline_buffer is None else model.offline_buffer.buffer_size,
         "normalization": None if normalizer is None else _statistics(normalizer),
         "rng": _rng_state(),
     }
     with (folder / STATE).open("wb") as stream:
         pickle.dump(state, stream, protocol=pickle.HIGHEST_PROTOCOL)
-    digests |= {file.name: _digest(file) for file in sorted(folder.iterdir()) if file.name not in digests}
+    digests = {file.name: _digest(file) for file in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2), encoding="utf-8")
-
-
-def _link_offline_file(buffer: TrajectoryReplayBuffer, file: Path) -> str | None:
-    """Link the file of an earlier checkpoint that holds this data set; its digest, or ``None`` when there is none."""
-    n_transitions, source = _offline_files.get(buffer, (-1, file))
-    if n_transitions != buffer.n_transitions:
-        return None
-    try:
-        digest: str = json.loads((source.parent / MANIFEST).read_text(encoding="utf-8"))[OFFLINE_BUFFER]
-        os.link(source, file)
-    except OSError:  # the checkpoint was removed, or the file system has no links
-        return None
-    return digest
 
 
 def _digest(file: Path) -> str:

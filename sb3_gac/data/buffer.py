@@ -1,6 +1,7 @@
 """Replay buffer that keeps whole trajectories."""
 
 import warnings
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     @property
     def n_trajectories(self) -> int:
         """Number of closed trajectories."""
-        return len(self._table.closed)
+        return int(np.count_nonzero(self._table.alive["closed"]))
 
     @property
     def n_transitions(self) -> int:
@@ -95,7 +96,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         :raises RuntimeError: when the buffer is empty.
         """
-        records = self._table.selectable
+        records, _ = self._table.selectable()
         return not np.isnan(self.advantages[records["start"] % self.buffer_size, records["column"]]).all()
 
     @property
@@ -237,16 +238,15 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """Copies of the closed trajectories in env units, oldest first."""
         trajectories = []
         for record in self._table.closed:
-            rows, column = self._rows(record), record["column"]
-            indices = rows * self.n_envs + column
-            terminated = not self.timeouts[rows[-1], column]
+            steps = self._rows(record), record["column"]
+            is_truncated = bool(self.timeouts[steps][-1])
             trajectories.append(
                 Trajectory(
-                    observations=self._take_observations(indices),
-                    actions=unscale_actions(self.action_space, _take(self.actions, indices)),
-                    rewards=self.rewards[rows, column],
-                    terminated=terminated,
-                    truncated=not terminated,
+                    observations=map_observations(itemgetter(steps), self.observations),
+                    actions=unscale_actions(self.action_space, self.actions[steps]),
+                    rewards=self.rewards[steps],
+                    terminated=not is_truncated,
+                    truncated=is_truncated,
                 )
             )
         return trajectories
@@ -285,14 +285,14 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         :raises RuntimeError: when the buffer is empty.
         """
-        records = self._table.selectable
+        records, ids = self._table.selectable()
         lengths = records["length"].copy()
         ages = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         rows = (np.repeat(records["start"], lengths) + ages) % self.buffer_size
         indices = rows * self.n_envs + np.repeat(records["column"], lengths)
         last = indices[np.cumsum(lengths) - 1]
         is_terminated = (self.dones.reshape(-1)[last] > 0) & (self.timeouts.reshape(-1)[last] == 0)
-        return StepTable(indices, lengths, records["episode_return"].copy(), is_terminated, self._table.selectable_ids)
+        return StepTable(indices, lengths, records["episode_return"].copy(), is_terminated, ids)
 
     def observations_at(self, indices: Array, env: VecNormalize | None = None) -> TensorObs:
         """
@@ -301,7 +301,11 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         :param indices: Indices of a :class:`~sb3_gac.type_aliases.StepTable`.
         :param env: Normalises the observations.
         """
-        return self._tensor_obs(indices, env)
+        taken = map_observations(lambda array: _take(array, indices), self.observations)
+        observations = self._normalize_obs(taken, env)
+        if isinstance(observations, dict):
+            return {key: self.to_torch(array, copy=False) for key, array in observations.items()}
+        return self.to_torch(observations, copy=False)
 
     def set_credit(self, indices: Array, weights: Array, advantages: Array | None = None) -> None:
         """
@@ -325,13 +329,10 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self.size() > 0:
-            used = self._arrays()
-            self._set_arrays(allocate=True)
-            for name, array in self._arrays().items():
-                array[: self.size()] = used[name]
-        else:
-            self._set_arrays(allocate=False)
+        used = self._arrays()
+        self._set_arrays(allocate=self.size() > 0)
+        for name, array in self._arrays().items() if self.size() > 0 else ():
+            array[: self.size()] = used[name]
 
     def _arrays(self) -> dict[str, Array]:
         return {**dict(observation_items(self.observations)), **{name: getattr(self, name) for name in ARRAYS}}
@@ -358,17 +359,14 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         """Allocate before the first row; forget the trajectories that the next rows overwrite."""
         if self.n_rows == 0:
             self._set_arrays(allocate=True)
-            self._warn_if_too_large()
+            needed = sum(array.nbytes for array in self._arrays().values())
+            if psutil is not None and needed > (available := psutil.virtual_memory().available):
+                warnings.warn(
+                    "This system does not have apparently enough memory to store the complete "
+                    f"replay buffer {needed / 1e9:.2f}GB > {available / 1e9:.2f}GB",
+                    stacklevel=3,
+                )
         self._table.evict(self.n_rows + n_rows - self.buffer_size)
-
-    def _warn_if_too_large(self) -> None:
-        needed = sum(array.nbytes for array in self._arrays().values())
-        if psutil is not None and needed > (available := psutil.virtual_memory().available):
-            warnings.warn(
-                "This system does not have apparently enough memory to store the complete "
-                f"replay buffer {needed / 1e9:.2f}GB > {available / 1e9:.2f}GB",
-                stacklevel=4,
-            )
 
     def _write(self, rows: Any, columns: Any, observations: Observations, actions: Array, rewards: Array) -> None:
         """Assign arrays of shape ``(n, ...)`` to n rows of one column, or to one row of the n columns."""
@@ -397,35 +395,23 @@ class TrajectoryReplayBuffer(ReplayBuffer):
         start, length = int(record["start"]), int(record["length"])
         return np.arange(start, start + length) % self.buffer_size
 
-    def _take_observations(self, indices: Array) -> Observations:
-        return map_observations(lambda array: _take(array, indices), self.observations)
-
     def _batch(
         self, records: Array, starts: Array, lengths: Array, advantages: Array, n_steps: int, env: VecNormalize | None
     ) -> TrajectoryBatch:
-        columns = records["column"][:, None]
         steps = (np.random.rand(len(records), n_steps) * lengths[:, None]).astype(np.int64)
         rows = (starts[:, None] + steps) % self.buffer_size  # (batch_size, n_steps)
-        indices = rows * self.n_envs + columns
+        indices = rows * self.n_envs + records["column"][:, None]
         first_indices = starts % self.buffer_size * self.n_envs + records["column"]
-        actions = _take(self.actions, indices).astype(np.float32, copy=False)
-        weights = _take(self.weights, indices)
         return TrajectoryBatch(
-            observations=self._tensor_obs(indices, env),
-            actions=self.to_torch(actions, copy=False),
-            first_observations=self._tensor_obs(first_indices, env),
+            observations=self.observations_at(indices, env),
+            actions=self.to_torch(_take(self.actions, indices).astype(np.float32, copy=False), copy=False),
+            first_observations=self.observations_at(first_indices, env),
             returns=self.to_torch(records["episode_return"].astype(np.float32), copy=False),
             advantages=self.to_torch(advantages.astype(np.float32), copy=False),
             lengths=self.to_torch(lengths.copy(), copy=False),
             ages=self.to_torch(steps, copy=False),
-            weights=self.to_torch(weights, copy=False),
+            weights=self.to_torch(_take(self.weights, indices), copy=False),
         )
-
-    def _tensor_obs(self, indices: Array, env: VecNormalize | None) -> TensorObs:
-        observations = self._normalize_obs(self._take_observations(indices), env)
-        if isinstance(observations, dict):
-            return {key: self.to_torch(array, copy=False) for key, array in observations.items()}
-        return self.to_torch(observations, copy=False)
 
 
 def _take(array: Array, indices: Array) -> Array:
