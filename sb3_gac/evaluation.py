@@ -95,14 +95,7 @@ class TargetReturnPolicy:
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """
-        See :meth:`LatentPlanPolicy.predict <sb3_gac.policies.LatentPlanPolicy.predict>`.
-
-        :param observation: Observation, or a batch of them.
-        :param state: What the last call returned; ``None`` at the start.
-        :param episode_start: Whether each environment has just been reset, of shape ``(n_envs,)``.
-        :param deterministic: Whether to follow the plan that fits best, or one sampled among those that fit.
-        """
+        """See :meth:`LatentPlanPolicy.predict <sb3_gac.policies.LatentPlanPolicy.predict>`."""
         return self.model.policy.predict(observation, state, episode_start, deterministic, self.target_return)
 
 

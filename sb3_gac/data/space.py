@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from sb3_gac.data.trajectory import Array, Observations, Trajectory, error_context
+from sb3_gac.data.trajectory import Array, Observations, Trajectory, error_context, observation_items
 from sb3_gac.scaling import scale_actions as scale_actions
 from sb3_gac.scaling import unscale_actions as unscale_actions
 
@@ -71,6 +71,17 @@ def infer_spaces(
     return observation_space, spaces.Box(-1.0, 1.0, actions.shape[1:], np.float32)
 
 
+def space_items(observation_space: spaces.Space[Any]) -> list[tuple[str, spaces.Space[Any]]]:
+    """
+    Parts of an observation space beside the names of their arrays, see ``observation_items``.
+
+    :param observation_space: A space, or a Dict of spaces.
+    """
+    if isinstance(observation_space, spaces.Dict):
+        return [(f"observations[{key!r}]", part) for key, part in observation_space.spaces.items()]
+    return [("observations", observation_space)]
+
+
 def check_supported(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
     """
     Refuse spaces that cannot be learnt from: nested or exotic ones, and Box actions that are no reals between finite bounds.
@@ -79,7 +90,7 @@ def check_supported(observation_space: spaces.Space[Any], action_space: spaces.S
     :param action_space: Action space of the env.
     :raises ValueError: naming the space.
     """
-    parts = list(observation_space.spaces.values()) if isinstance(observation_space, spaces.Dict) else [observation_space]
+    parts = [part for _, part in space_items(observation_space)]
     if not parts:
         raise ValueError(f"the space {observation_space} is empty")
     for space in [*parts, action_space]:
@@ -117,11 +128,18 @@ def check_spaces(
         check_supported(observation_space, action_space)
         if not trajectories:
             raise ValueError("no trajectory")
+        parts = dict(space_items(observation_space))
         for index, trajectory in enumerate(trajectories):
             with error_context(f"trajectory {index}"):
-                _check_observations(trajectory.observations, observation_space)
+                arrays = dict(observation_items(trajectory.observations))
+                if arrays.keys() != parts.keys():
+                    raise ValueError(f"it has {', '.join(sorted(arrays))}, the space needs {', '.join(sorted(parts))}")
+                for name, array in arrays.items():
+                    check_array(name, array, parts[name])
                 check_array("actions", trajectory.actions, action_space)
-                _check_action_bounds(trajectory.actions, action_space)
+                if isinstance(action_space, spaces.Box):
+                    slack = _ROUNDING * (action_space.high.astype(np.float64) - action_space.low)
+                    _check_range("actions", trajectory.actions, action_space.low - slack, action_space.high + slack)
 
 
 def transpose_images(trajectories: list[Trajectory], observation_space: spaces.Space[Any]) -> list[Trajectory]:
@@ -145,22 +163,8 @@ def transpose_images(trajectories: list[Trajectory], observation_space: spaces.S
             return replace(trajectory, observations={k: transpose(v, subspaces.get(k)) for k, v in observations.items()})
         return replace(trajectory, observations=transpose(observations, observation_space))
 
-    parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
-    has_images = any(len(space.shape or ()) == 3 for space in parts)
+    has_images = any(len(part.shape or ()) == 3 for _, part in space_items(observation_space))
     return [convert(trajectory) for trajectory in trajectories] if has_images else trajectories
-
-
-def _check_observations(observations: Observations, space: spaces.Space[Any]) -> None:
-    if not isinstance(space, spaces.Dict):
-        if isinstance(observations, dict):
-            raise ValueError(f"observations are a dict with keys {sorted(observations)}, the space is {space}")
-        check_array("observations", observations, space)
-        return
-    if not isinstance(observations, dict) or observations.keys() != space.spaces.keys():
-        found = f"a dict with keys {sorted(observations)}" if isinstance(observations, dict) else "an array"
-        raise ValueError(f"observations are {found}, the space is a dict with keys {sorted(space.spaces)}")
-    for key, subspace in space.spaces.items():
-        check_array(f"observations[{key!r}]", observations[key], subspace)
 
 
 def check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
@@ -191,12 +195,6 @@ def check_array(name: str, array: Array, space: spaces.Space[Any]) -> None:
         _check_range(name, array, 0, space.nvec - 1)
     elif isinstance(space, spaces.MultiBinary):
         _check_range(name, array, 0, 1)
-
-
-def _check_action_bounds(actions: Array, space: spaces.Space[Any]) -> None:
-    if isinstance(space, spaces.Box):
-        slack = _ROUNDING * (space.high.astype(np.float64) - space.low)
-        _check_range("actions", actions, space.low - slack, space.high + slack)
 
 
 def _check_kept(name: str, array: Array, dtype: Any) -> None:

@@ -12,9 +12,9 @@ from gymnasium import spaces
 from stable_baselines3.common.save_util import open_path
 
 from sb3_gac.data.buffer import TrajectoryReplayBuffer
-from sb3_gac.data.space import check_array
+from sb3_gac.data.space import check_array, space_items
 from sb3_gac.data.table import RECORD, TrajectoryTable
-from sb3_gac.data.trajectory import Array, check_finite, error_context, observation_items
+from sb3_gac.data.trajectory import Array, check_finite, error_context
 
 SUFFIX = "safetensors"
 FORMAT = "sb3_gac replay buffer 1"
@@ -174,9 +174,7 @@ def _check_header(header: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def _check_rows(buffer: TrajectoryReplayBuffer, size: int) -> None:
     """Refuse values that nothing can be learnt from, a part of the rows at a time."""
-    space, names = buffer.observation_space, dict(observation_items(buffer.observations)).keys()
-    parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
-    known: dict[str, spaces.Space[Any]] = {**dict(zip(names, parts, strict=True)), "actions": buffer.action_space}
+    known = {**dict(space_items(buffer.observation_space)), "actions": buffer.action_space}
     for start in range(0, size, CHECKED_ROWS):
         for name, array in buffer._arrays().items():
             steps = array[start : min(start + CHECKED_ROWS, size)].reshape(-1, *array.shape[2:])
