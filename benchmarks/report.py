@@ -35,9 +35,10 @@ Scores = dict[str, dict[str, dict[str, float]]]
 
 
 def method_of(row: Row) -> str:
-    """The label of an algorithm with its control and overrides."""
+    """The label of an algorithm with its control and overrides; GAC in one environment is told from GAC in several."""
     changes = "" if row["overrides"] == "{}" else row["overrides"]
-    return " ".join(filter(None, (LABELS.get(row["algo"], row["algo"].upper()), row["control"], changes)))
+    envs = "in one environment" if row["algo"] == "gac" and row.get("n_envs") == "1" else ""
+    return " ".join(filter(None, (LABELS.get(row["algo"], row["algo"].upper()), row["control"], changes, envs)))
 
 
 def collect(rows: Sequence[Row], task: str, value: str) -> Scores:

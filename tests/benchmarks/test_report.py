@@ -46,6 +46,12 @@ def test_a_seed_that_is_there_twice_counts_once_and_a_task_without_scores_has_re
     assert collect(rows, "task", "score") == {"maze2d-umaze": {"GAC": {"0": 1.0, "1": -7.0}}}
 
 
+def test_a_seed_in_one_and_in_several_environments_is_not_the_same_run() -> None:
+    rows = [make_row("gac", 0, 1.0, n_envs=4), make_row("gac", 0, 2.0, n_envs=1), make_row("ppo", 0, 3.0, n_envs=1)]
+    expected = {"GAC": {"0": 1.0}, "GAC in one environment": {"0": 2.0}, "PPO": {"0": 3.0}}
+    assert collect(rows, "task", "score") == {"maze2d-umaze": expected}
+
+
 def test_the_gain_is_that_of_the_same_models() -> None:
     rows = [make_row("gac", seed, 10.0 * seed, online_score=10.0 * seed + gain) for seed, gain in enumerate([1.0, 2.0, 3.0])]
     line = cells(gain_table(rows))[2]
