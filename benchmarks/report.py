@@ -172,7 +172,9 @@ def write_page(files: Sequence[Path], curves: Sequence[Path] = (), output: Path 
             parts += _offline_parts(rows)
         elif rows and "env" in rows[0]:
             for rewards in dict.fromkeys(row["rewards"] for row in rows):
-                chosen = [row for row in rows if row["rewards"] == rewards]
+                chosen = [
+                    row | {"env": f"{row['env']}, {int(row['steps']):,} steps"} for row in rows if row["rewards"] == rewards
+                ]
                 parts += [f"## From scratch, online, {rewards} rewards: return", score_table(chosen, "env", "mean_return")]
         else:
             raise ValueError(f"{path} has no rows of benchmarks.offline or benchmarks.online")

@@ -14,9 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from sb3_gac.data.rollout import rollout_trajectories
 from sb3_gac.data.trajectory import Trajectory
 from sb3_gac.gac import GAC
+from sb3_gac.networks import TrajectoryModel
 from sb3_gac.policies import LatentPlanPolicy
 from sb3_gac.random_state import fork_random_state
-from sb3_gac.type_aliases import Array, TensorObs
+from sb3_gac.type_aliases import Array
 
 N_TARGETS = 7
 
@@ -107,16 +108,16 @@ def follow_prior(policy: LatentPlanPolicy, is_random: bool) -> LatentPlanPolicy:
     :param is_random: Whether plans are sampled from the prior, instead of its mean.
     """
 
-    def plan(obs: TensorObs, deterministic: bool = False, target_return: Any = None) -> th.Tensor:
-        with th.no_grad():
-            features = policy.extract_features(obs)
-            draw = th.randn if is_random else th.zeros
-            noise = draw(len(features), policy.model.prior.noise_dim, device=features.device)
-            return policy.model.plan_prior(features).at(noise)
+    def plan(
+        model: TrajectoryModel, first_features: th.Tensor, deterministic: bool, target_return: th.Tensor | None = None
+    ) -> th.Tensor:
+        draw = th.randn if is_random else th.zeros
+        noise = draw(len(first_features), model.prior.noise_dim, device=first_features.device)
+        return model.plan_prior(first_features).at(noise)
 
-    follower = copy(policy)
-    follower._modules = policy._modules | {"planner": copy(policy.planner)}  # a shallow copy shares them
-    follower.plan = plan  # type: ignore[method-assign]
+    follower, planner = copy(policy), copy(policy.planner)
+    planner.plan = plan  # type: ignore[method-assign]
+    follower._modules = policy._modules | {"planner": planner}  # a shallow copy shares them
     return follower
 
 

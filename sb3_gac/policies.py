@@ -179,14 +179,14 @@ class LatentPlanPolicy(BasePolicy):
         features: th.Tensor = extractor(self.standardizer(preprocessed))
         return features
 
-    def decoder_features(self, obs: TensorObs, ages: th.Tensor) -> th.Tensor:
+    def decoder_features(self, features: th.Tensor, ages: th.Tensor) -> th.Tensor:
         """
         What the decoder sees: features of the observations and the plan's clock, of shape ``(batch_size, decoder_dim)``.
 
-        :param obs: Observations of shape ``(batch_size, *obs_shape)``, or a dict of such tensors.
+        :param features: Features of observations, of shape ``(batch_size, features_dim)``.
         :param ages: Number of actions taken with each plan before, of shape ``(batch_size,)``.
         """
-        return th.cat((self.extract_features(obs), plan_clock(ages, self.plan_horizon)), dim=-1)
+        return th.cat((features, plan_clock(ages, self.plan_horizon)), dim=-1)
 
     def step_features(self, observations: TensorObs, ages: th.Tensor) -> th.Tensor:
         """
@@ -199,14 +199,13 @@ class LatentPlanPolicy(BasePolicy):
             flat: TensorObs = {key: part.flatten(0, 1) for key, part in observations.items()}
         else:
             flat = observations.flatten(0, 1)
-        features: th.Tensor = self.decoder_features(flat, ages.flatten()).unflatten(0, (len(ages), -1))
+        seen = self.decoder_features(self.extract_features(flat), ages.flatten())
+        features: th.Tensor = seen.unflatten(0, (len(ages), -1))
         return features
 
     # ---------------------------------------------------------------- acting
 
-    def plan(
-        self, obs: TensorObs, deterministic: bool = False, target_return: float | Array | th.Tensor | None = None
-    ) -> th.Tensor:
+    def plan(self, obs: TensorObs, deterministic: bool = False, target_return: float | Array | None = None) -> th.Tensor:
         """
         Infer one plan per environment, of shape ``(n_envs, plan_dim)``: policy improvement.
 
@@ -220,7 +219,7 @@ class LatentPlanPolicy(BasePolicy):
         with th.no_grad():
             return self.planner.plan(self.model, self.extract_features(obs), deterministic, target)
 
-    def _target(self, target_return: float | Array | th.Tensor | None, n_envs: int) -> th.Tensor | None:
+    def _target(self, target_return: float | Array | None, n_envs: int) -> th.Tensor | None:
         if target_return is None:
             return None
         target = th.as_tensor(target_return, dtype=th.float32, device=self.device)
@@ -228,24 +227,17 @@ class LatentPlanPolicy(BasePolicy):
             raise ValueError(f"target_return has the shape {tuple(target.shape)}, expected a number or {(n_envs,)}")
         return target.expand(n_envs)
 
-    def forward(
-        self,
-        obs: PyTorchObs,
-        deterministic: bool = False,
-        plans: th.Tensor | None = None,
-        ages: th.Tensor | None = None,
-    ) -> th.Tensor:
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         """
-        Actions in [-1, 1] (Box) or integers, of shape ``(n_envs, action_dim)``.
+        Actions in [-1, 1] (Box) or integers, with a plan made for each observation, of shape ``(n_envs, action_dim)``.
 
         :param obs: Current observations, of shape ``(n_envs, *obs_shape)``, or a dict of such tensors.
-        :param deterministic: Whether to take the most likely action, and to exploit where plans are made.
-        :param plans: Plans being followed, of shape ``(n_envs, plan_dim)``; ``None`` makes them for these observations.
-        :param ages: Number of actions taken with each plan before, of shape ``(n_envs,)``; ``None`` for none.
+        :param deterministic: Whether to exploit and take the most likely action.
         """
-        plans = self.plan(obs, deterministic) if plans is None else plans
-        ages = plans.new_zeros(len(plans)) if ages is None else ages
-        return self.model.act(self.decoder_features(obs, ages), plans, deterministic)
+        features = self.extract_features(obs)
+        with th.no_grad():
+            plans = self.planner.plan(self.model, features, deterministic)
+        return self.model.act(self.decoder_features(features, plans.new_zeros(len(plans))), plans, deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         actions: th.Tensor = self(observation, deterministic)
@@ -289,12 +281,15 @@ class LatentPlanPolicy(BasePolicy):
             is_due |= self.planner.is_due(carried.ages, deterministic)
         plans, ages = th.tensor(carried.plans, device=self.device), np.where(is_due, 0, carried.ages)
         with th.no_grad():
+            features = self.extract_features(obs)
             if is_due.any():
                 rows = th.as_tensor(np.flatnonzero(is_due), device=self.device)
-                plans[rows] = self.plan(_take(obs, rows), deterministic, None if target is None else target[rows])
-            buffer_actions = self(obs, deterministic, plans, th.as_tensor(ages, device=self.device)).cpu().numpy()
+                asked = None if target is None else target[rows]
+                plans[rows] = self.planner.plan(self.model, features[rows], deterministic, asked)
+            seen = self.decoder_features(features, th.as_tensor(ages, device=self.device))
+            buffer_actions = self.model.act(seen, plans, deterministic)
 
-        actions = unscale_actions(self.action_space, buffer_actions)
+        actions = unscale_actions(self.action_space, buffer_actions.cpu().numpy())
         if not is_vectorized:
             actions = actions.squeeze(axis=0)
         return actions, PlanState(plans.cpu().numpy(), ages + 1)
@@ -319,10 +314,6 @@ class LatentPlanPolicy(BasePolicy):
 
 def _n_rows(obs: TensorObs) -> int:
     return len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)
-
-
-def _take(obs: TensorObs, rows: th.Tensor) -> TensorObs:
-    return {key: part[rows] for key, part in obs.items()} if isinstance(obs, dict) else obs[rows]
 
 
 MlpPolicy = LatentPlanPolicy

@@ -1,6 +1,7 @@
 """Acting: with plans carried from step to step, and without."""
 
 from operator import attrgetter
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -45,8 +46,8 @@ def test_the_plan_decides_the_action(model, as_tuple):
 
 def steps_that_plan(model: GAC, monkeypatch, n_steps: int, **kwargs) -> list[int]:
     """Steps of an episode at which plans are made."""
-    planned_at, plan, state = [], model.policy.plan, None
-    monkeypatch.setattr(model.policy, "plan", lambda *args: (planned_at.append(step), plan(*args))[1])
+    planned_at, plan, state = [], model.policy.planner.plan, None
+    monkeypatch.setattr(model.policy.planner, "plan", lambda *args: (planned_at.append(step), plan(*args))[1])
     for step in range(n_steps):
         obs = observations(seed=step)
         _, state = model.policy.predict(obs, state, np.full(N_ENVS, step == 0), **kwargs)
@@ -98,10 +99,10 @@ def test_each_environment_renews_its_own_plan(small_gac, make_dataset):
 def test_the_decoder_sees_the_age_of_the_plan_last(small_gac, make_dataset, plan_horizon, ages, clock):
     """A clock in [-1, 1], halfway after half the horizon, or after 100 steps of a whole trajectory."""
     model = small_gac(policy_kwargs=dict(plan_horizon=plan_horizon)).learn_offline(make_dataset(), 1)
-    obs = th.as_tensor(observations(4))
-    features = model.policy.decoder_features(obs, th.tensor(ages))
-    th.testing.assert_close(features[:, :-1], model.policy.extract_features(obs))
-    th.testing.assert_close(features[:, -1], th.tensor(clock))
+    features = model.policy.extract_features(th.as_tensor(observations(4)))
+    seen = model.policy.decoder_features(features, th.tensor(ages))
+    th.testing.assert_close(seen[:, :-1], features)
+    th.testing.assert_close(seen[:, -1], th.tensor(clock))
 
 
 @pytest.mark.parametrize("plan_horizon", [1, 7, 20, None])
@@ -294,6 +295,17 @@ def test_few_observations_are_planned_for_at_once(small_gac, diary_env, monkeypa
     assert max(sizes) == 7
     explored, state = model.predict(obs)
     assert explored.shape == (50, 2) and len(np.unique(state.plans, axis=0)) == 50
+
+
+def test_features_are_extracted_once(model):
+    """Also where plans are made, for all environments or for some."""
+    with mock.patch.object(model.policy, "extract_features", wraps=model.policy.extract_features) as extract:
+        _, state = model.predict(observations())
+        assert extract.call_count == 1
+        model.predict(observations(), state, np.arange(N_ENVS) == 0)
+        assert extract.call_count == 2
+        model.policy(th.as_tensor(observations()))
+    assert extract.call_count == 3
 
 
 @pytest.mark.parametrize("n", [1, N_ENVS])

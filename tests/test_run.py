@@ -276,9 +276,9 @@ def test_when_rollouts_plan(small_gac, diary_env, monkeypatch, plan_horizon, exp
     kwargs = dict(explore_ratio=explore_ratio, policy_kwargs=policy_kwargs)
     model = small_gac(env, learning_starts=0, gradient_steps=0, **kwargs)
     model._n_informed_episodes = 1
-    with mock.patch.object(model.policy, "plan", wraps=model.policy.plan) as plan:
+    with mock.patch.object(model.policy.planner, "plan", wraps=model.policy.planner.plan) as plan:
         model.learn(2 * 12, reset_num_timesteps=False)
-    assert [len(call.args[0]) for call in plan.call_args_list] == n_planned
+    assert [len(call.args[1]) for call in plan.call_args_list] == n_planned
 
 
 def test_another_credit_rule(diary_env):

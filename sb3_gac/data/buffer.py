@@ -77,7 +77,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
     @property
     def n_trajectories(self) -> int:
         """Number of closed trajectories."""
-        return int(np.count_nonzero(self._table.alive["closed"]))
+        return len(self._table.closed)
 
     @property
     def n_transitions(self) -> int:
@@ -96,7 +96,7 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         :raises RuntimeError: when the buffer is empty.
         """
-        records, _ = self._table.selectable()
+        records = self._table.selectable
         return not np.isnan(self.advantages[records["start"] % self.buffer_size, records["column"]]).all()
 
     @property
@@ -285,14 +285,14 @@ class TrajectoryReplayBuffer(ReplayBuffer):
 
         :raises RuntimeError: when the buffer is empty.
         """
-        records, ids = self._table.selectable()
+        records = self._table.selectable
         lengths = records["length"].copy()
         ages = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         rows = (np.repeat(records["start"], lengths) + ages) % self.buffer_size
         indices = rows * self.n_envs + np.repeat(records["column"], lengths)
         last = indices[np.cumsum(lengths) - 1]
         is_terminated = (self.dones.reshape(-1)[last] > 0) & (self.timeouts.reshape(-1)[last] == 0)
-        return StepTable(indices, lengths, records["episode_return"].copy(), is_terminated, ids)
+        return StepTable(indices, lengths, records["episode_return"].copy(), is_terminated, self._table.selectable_ids)
 
     def observations_at(self, indices: Array, env: VecNormalize | None = None) -> TensorObs:
         """

@@ -60,6 +60,17 @@ class Hdf5File:
             raise ValueError(f"the values of {name!r} stand in another file, expected them in this one")
         return found
 
+    def keys(self, name: str) -> set[str]:
+        """
+        Names in a group; none where there is no such group.
+
+        :param name: Its path in the file.
+        """
+        import h5py
+
+        found = self._file.get(name)
+        return set(found) if isinstance(found, h5py.Group) else set()
+
     def read(self, name: str) -> Array:
         """
         Read an array of numbers.

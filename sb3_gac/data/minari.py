@@ -198,6 +198,8 @@ def _episodes(dataset: Any) -> Iterator[dict[str, Any]]:
 
 def _read(file: Hdf5File, name: str, space: spaces.Space[Any], has_jpegs: bool) -> Any:
     if isinstance(space, spaces.Dict):
+        if unknown := file.keys(name) - space.spaces.keys():
+            raise ValueError(f"the space has the keys {sorted(space.spaces)}, {name} has others: {sorted(unknown)}")
         return {key: _read(file, f"{name}/{key}", part, has_jpegs) for key, part in space.spaces.items()}
     from minari.dataset.minari_storage import is_image_space
 

@@ -32,6 +32,8 @@ class TrajectoryTable:
         # Ids of the first record of the array, of the oldest trajectory alive and of the next to come
         self._offset = self._head = first_id
         self._tail = first_id + len(records)
+        # Cleared before every change: an interrupt then leaves nothing in it that is no longer true
+        self._cache: dict[str, Array] = {}
 
     def __len__(self) -> int:
         return self._tail - self._head
@@ -49,20 +51,33 @@ class TrajectoryTable:
     @property
     def closed(self) -> Array:
         """Records of the closed trajectories."""
-        closed: Array = self.alive[self.alive["closed"]]
-        return closed
+        return self.selectable if self._has_closed else self.alive[:0]
 
-    def selectable(self) -> tuple[Array, Array]:
+    @property
+    def _has_closed(self) -> bool:
+        if "has_closed" not in self._cache:
+            self._cache["has_closed"] = np.asarray(self.alive["closed"].any())
+        return bool(self._cache["has_closed"])
+
+    @property
+    def selectable(self) -> Array:
         """
-        Records of the closed trajectories or, as long as there is none, of the open ones so far, and their ids.
+        Records of the closed trajectories or, as long as there is none, of the open ones so far.
 
         :raises RuntimeError: when there is none at all.
         """
-        alive = self.alive
-        indices = np.flatnonzero(alive["closed"] if alive["closed"].any() else alive["length"] > 0)
-        if len(indices) == 0:
+        if "selectable" not in self._cache:
+            alive = self.alive
+            indices = np.flatnonzero(alive["closed"] if self._has_closed else alive["length"] > 0)
+            self._cache["selectable"], self._cache["ids"] = alive[indices], self._head + indices
+        if len(self._cache["selectable"]) == 0:
             raise RuntimeError("Unable to sample from an empty buffer: add a transition or a trajectory before.")
-        return alive[indices], self._head + indices
+        return self._cache["selectable"]
+
+    @property
+    def selectable_ids(self) -> Array:
+        """Ids of the records of ``selectable``."""
+        return self._cache["ids"] if len(self.selectable) else np.zeros(0, dtype=np.int64)
 
     def append(self, records: Array) -> Array:
         """
@@ -71,6 +86,7 @@ class TrajectoryTable:
         :param records: Their records, in the order of ``start``.
         :return: Their ids.
         """
+        self._cache.clear()
         if self._tail - self._offset + len(records) > len(self._records):
             alive = self.alive
             room = np.zeros(max(64, len(alive) + len(records)), dtype=RECORD)
@@ -88,6 +104,8 @@ class TrajectoryTable:
         :param rewards: Rewards of the step, of the same shape.
         :return: Their lengths.
         """
+        if not self._has_closed:
+            self._cache.clear()
         indices = ids - self._offset
         self._records["length"][indices] += 1
         self._records["episode_return"][indices] += rewards
@@ -100,7 +118,9 @@ class TrajectoryTable:
 
         :param ids: Their ids, each once; they were open.
         """
-        self._records["closed"][ids - self._offset] = True
+        if len(ids):
+            self._cache.clear()
+            self._records["closed"][ids - self._offset] = True
 
     def records(self, ids: Array) -> Array:
         """
@@ -118,6 +138,7 @@ class TrajectoryTable:
         :param start: Rows below it are about to be overwritten.
         """
         if len(self) and self._records["start"][self._head - self._offset] < start:
+            self._cache.clear()
             self._head += int(np.searchsorted(self.alive["start"], start))
 
     def draw(self, n_steps: int) -> tuple[Array, Array]:
@@ -127,11 +148,12 @@ class TrajectoryTable:
         :param n_steps: How many.
         :return: Records of their trajectories, and the numbers of steps before them in these.
         """
-        selectable, _ = self.selectable()
-        cumulative = np.cumsum(selectable["length"])
+        if "n_steps" not in self._cache:
+            self._cache["n_steps"] = np.cumsum(self.selectable["length"])
+        cumulative = self._cache["n_steps"]
         steps = (np.random.rand(n_steps) * cumulative[-1]).astype(np.int64)
         drawn = np.searchsorted(cumulative, steps, side="right")
-        records: Array = selectable[drawn]
+        records: Array = self.selectable[drawn]
         ages: Array = steps - (cumulative[drawn] - records["length"])
         return records, ages
 

@@ -79,6 +79,7 @@ def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest
     for seed in range(2):
         append_row(tmp_path / "offline.csv", make_row("gac", seed, 10.0 * seed, data_digest=f"d{seed}", online_score=30.0))
         row = dict.fromkeys(online.COLUMNS, "") | {"algo": "ppo", "env": "Pendulum-v1", "seed": seed, "overrides": "{}"}
+        row |= {"steps": "60000"}
         row |= {"rewards": "step", "mean_return": -100 - seed, "train_cpu_s": 5, "n_updates": 1, "n_parameters": 2}
         append_row(tmp_path / "online.csv", row)
         for step in (100, 200):
@@ -95,6 +96,7 @@ def test_the_page_of_both_commands_with_a_picture(tmp_path: Path, capsys: pytest
         "## Offline: normalised score",
         "## Offline to online",
         "online, step rewards: return",
+        "| Pendulum-v1, 60,000 steps |",
         "| PPO ",
         "## What was tried",
     ):

@@ -111,6 +111,15 @@ def test_dict_observations():
         assert (trajectory.observations[key] == i).all() and trajectory.observations[key].shape == (3, 2)
 
 
+def test_a_key_that_the_space_lacks(datasets_path):
+    space = spaces.Dict({"a": spaces.Box(-9, 9, (2,))})
+    make_dataset([episode(observations={"a": np.zeros((4, 2), np.float32)})], observation_space=space)
+    with h5py.File(datasets_path / "made" / "up-v0" / "data" / "main_data.hdf5", "a") as file:
+        file["episode_0/observations/b"] = np.zeros((4, 2))
+    with pytest.raises(ValueError, match=r"keys \['a'\], episode_0/observations has others: \['b'\]"):
+        load_minari("made/up-v0")
+
+
 def test_images_and_discrete_actions():
     images = np.random.default_rng(0).integers(0, 255, (4, 40, 36, 3), dtype=np.uint8)
     space = spaces.Box(0, 255, (40, 36, 3), np.uint8)

@@ -54,14 +54,14 @@ def test_a_sampled_plan_is_followed_for_its_horizon(
 ) -> None:
     env = Plane(5)
     model = small_gac(env, policy_kwargs=dict(plan_horizon=plan_horizon, replan_freq=2))
-    followed, act = [], model.policy.forward
+    followed, act, aged, see = [], model.policy.model.act, [], model.policy.decoder_features
     monkeypatch.setattr(
-        model.policy,
-        "forward",
-        lambda obs, deterministic, plans, ages: (followed.append((plans, ages)), act(obs, deterministic, plans, ages))[1],
+        model.policy.model, "act", lambda seen, plans, *args: (followed.append(plans), act(seen, plans, *args))[1]
     )
-    monkeypatch.setattr(model.policy, "plan", None)  # nothing is searched for
+    monkeypatch.setattr(model.policy, "decoder_features", lambda *args: (aged.append(args[1].item()), see(*args))[1])
+    for name in ("exploit", "explore"):
+        monkeypatch.setattr(model.policy.planner, name, None)  # nothing is searched for
     roll_out(model, [env], 5, "prior")
-    assert [age.item() for _, age in followed] == ages
-    is_renewed = [bool((plans != last).any()) for (plans, _), (last, _) in pairwise([followed[0], *followed])]
+    assert aged == ages
+    is_renewed = [bool((plans != last).any()) for plans, last in pairwise([followed[0], *followed])]
     assert is_renewed == [age == 0 and step > 0 for step, age in enumerate(ages)]
